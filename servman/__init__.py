@@ -1,0 +1,1 @@
+"""servman: decides which versions of which models are in memory."""

@@ -1,0 +1,1 @@
+"""The assembly: builds every stage from a configuration and connects them."""

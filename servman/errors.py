@@ -1,0 +1,140 @@
+"""Every error that servman raises, publishes or stores.
+
+Each carries a canonical `code` (a name from the gRPC status codes), also derives from the standard
+class that a host would catch, survives pickling, names the servable that it is about, and says
+what to do next where that is known.
+"""
+
+from __future__ import annotations
+
+import copy
+import traceback as _traceback
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from servman.ids import ServableId, ServableRequest
+    from servman.reasons import Reason
+    from servman.state import ServableState
+
+
+class ServmanError(Exception):
+    """The root of the tree. `traceback` is the text of where foreign code raised it, if it did."""
+
+    code: ClassVar[str] = "UNKNOWN"
+    traceback: str | None = None
+
+
+class InvalidArgumentError(ServmanError, ValueError):
+    """What was passed in can never be right, whatever the state of the system."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class NotFoundError(ServmanError, LookupError):
+    """What was asked for is not there (now). `reason` says why, where it is known."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, message: str = "", *, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class FailedPreconditionError(ServmanError, RuntimeError):
+    """The call is right, the moment is not: something else has to happen first."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class ResourceExhaustedError(ServmanError, RuntimeError):
+    """There is not enough of something: memory, threads, room in a queue."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class LoadCancelledError(ServmanError, RuntimeError):
+    """The version was no longer wanted before it became available."""
+
+    code = "CANCELLED"
+
+
+class LoadFailedError(ServmanError, RuntimeError):
+    """A loader or a payload raised something that is no ServmanError; its text is kept."""
+
+    code = "UNKNOWN"
+
+
+class WaitTimeoutError(ServmanError, TimeoutError):
+    """The deadline came first. `states` and `reasons` tell how far it got and what is missing."""
+
+    code = "DEADLINE_EXCEEDED"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        states: Mapping[ServableId, ServableState] | None = None,
+        reasons: Mapping[ServableRequest, Reason] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.states = dict(states or {})
+        self.reasons = dict(reasons or {})
+
+
+class ServableUnavailableError(ServmanError, RuntimeError):
+    """A version that was waited for has failed. `states` and `reasons` tell which and why."""
+
+    code = "UNAVAILABLE"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        states: Mapping[ServableId, ServableState] | None = None,
+        reasons: Mapping[ServableRequest, Reason] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.states = dict(states or {})
+        self.reasons = dict(reasons or {})
+
+
+class ClosedError(ServmanError, RuntimeError):
+    """The object was closed, or closed while the call was waiting."""
+
+    code = "UNAVAILABLE"
+
+
+class UnimplementedError(ServmanError, NotImplementedError):
+    """Known, but not available here: a platform that was not asked for or cannot be imported."""
+
+    code = "UNIMPLEMENTED"
+
+
+class InternalError(ServmanError, RuntimeError):
+    """servman, or something plugged into it, broke its own rules."""
+
+    code = "INTERNAL"
+
+
+def settled(error: BaseException) -> ServmanError:
+    """Return *error* in the form in which it is stored, published and pickled.
+
+    An exception object keeps the frames that it passed through alive, and through them the
+    servable that failed; so what is stored is a `ServmanError` without frames, context or cause,
+    and with the traceback as text. A `ServmanError` keeps its class, text and fields.
+    """
+    text = "".join(_traceback.format_exception(error)) if error.__traceback__ else None
+    if isinstance(error, ServmanError):
+        try:
+            plain = copy.copy(error)
+        except Exception:  # noqa: BLE001 -- a foreign subclass with a constructor of its own
+            plain = ServmanError(str(error))
+    else:
+        kind = type(error)
+        plain = LoadFailedError(
+            f"{kind.__qualname__}: {error}" if str(error) else kind.__qualname__
+        )
+    plain.traceback = text or plain.traceback
+    return plain

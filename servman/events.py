@@ -1,0 +1,185 @@
+"""The event bus: what has happened to which version, told to whoever wants to know."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Protocol, TypeVar, final, overload
+
+from servman.clock import Clock, SystemClock, deadline_after
+from servman.errors import ClosedError
+from servman.state import ServableState, StreamAspiration
+from servman.threads import Thread, join, refuse_own_thread, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Event = ServableState | StreamAspiration
+E = TypeVar("E", ServableState, StreamAspiration)
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """A table that is written inside `publish`: a monitor. Foreign code has no place in it."""
+
+    def record(self, event: Event) -> None:
+        """Write *event* down: a few statements, no foreign code, no waiting."""
+        ...
+
+
+@final
+class EventBus:
+    """Carries `ServableState` and `StreamAspiration` from managers to monitors and subscribers.
+
+    1. Events of one publisher reach every recorder and subscriber in the order of publishing; a
+       manager publishes all its events from one thread.
+    2. When `publish` returns every monitor has recorded the event.
+    3. Every subscriber has a queue and a daemonic thread of its own: one that is slow or raises
+       delays and breaks nobody, and it may call anything of servman's that waits for no subscriber.
+    4. Late subscribers get no replay; a monitor is made before the manager starts.
+
+    Threads: any.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._lock = threading.Lock()  # guards replacing the two tuples and the flag
+        # Replaced, never changed, so that `publish` reads them without a lock.
+        self._recorders: tuple[Recorder, ...] = ()
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._closed = False
+
+    def publish(self, event: Event) -> None:
+        """Stamp *event* with the time and hand it on. Never blocks; after `close` it is dropped."""
+        if isinstance(event, ServableState):
+            event = dataclasses.replace(event, time=self._clock.wall())
+        for recorder in self._recorders:
+            recorder.record(event)
+        for subscription in self._subscriptions:
+            subscription.post(event)
+
+    @overload
+    def subscribe(self, callback: Callable[[ServableState], None]) -> Subscription: ...
+    @overload
+    def subscribe(self, callback: Callable[[E], None], kind: type[E]) -> Subscription: ...
+
+    def subscribe(
+        self, callback: Callable[..., None], kind: type[object] = ServableState
+    ) -> Subscription:
+        """Call *callback* with every event of *kind* published from now on, in order.
+
+        Args:
+            callback: Called on a thread of the subscription's own. What it raises is logged.
+            kind: `ServableState` or `StreamAspiration`.
+
+        Raises:
+            ClosedError: The bus was closed.
+        """
+        subscription = Subscription(self, callback, kind)
+        with self._lock:
+            if not self._closed:
+                self._subscriptions = (*self._subscriptions, subscription)
+                subscription.start()
+                return subscription
+        raise ClosedError("the event bus was closed; subscribe before closing it")
+
+    def attach(self, recorder: Recorder) -> None:
+        """Let *recorder* write down every event from now on, inside `publish`."""
+        with self._lock:
+            self._recorders = (*self._recorders, recorder)
+
+    def detach(self, recorder: Recorder) -> None:
+        """Stop telling *recorder*. Unknown ones are ignored."""
+        with self._lock:
+            self._recorders = tuple(one for one in self._recorders if one is not recorder)
+
+    def close(self, timeout: float | None = 30.0) -> None:
+        """Take no more events, and end each subscription once it has delivered those it was given.
+
+        Idempotent.
+
+        Blocks: until the callbacks have returned, for *timeout* seconds at most (None: for ever).
+            A callback that does not return by then is named in the log and left behind.
+
+        Raises:
+            FailedPreconditionError: The caller is one of servman's own threads, a callback say.
+        """
+        refuse_own_thread("EventBus.close()")
+        deadline = deadline_after(self._clock, timeout)
+        with self._lock:
+            self._closed = True
+            subscriptions, self._subscriptions = self._subscriptions, ()
+        for subscription in subscriptions:
+            subscription.finish()
+        for subscription in subscriptions:
+            if not subscription.join(self._clock, deadline):
+                _log.warning("a subscriber did not return within %s s: %s", timeout, subscription)
+
+    def _forget(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions = tuple(
+                one for one in self._subscriptions if one is not subscription
+            )
+
+
+@final
+class Subscription:
+    """A callback's place on the bus. Close it, or use it as a context manager.
+
+    Threads: any.
+    """
+
+    def __init__(self, bus: EventBus, callback: Callable[..., None], kind: type[object]) -> None:
+        self._bus = bus
+        self._callback = callback
+        self._kind = kind
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Start delivering; called by the bus."""
+        self._thread = spawn("bus-subscriber", self._deliver)
+
+    def finish(self) -> None:
+        """Deliver what is queued, then end; called by the bus."""
+        self._events.put(None)
+
+    def join(self, clock: Clock, deadline: float | None) -> bool:
+        """Wait for the thread to end; called by the bus."""
+        return self._thread is None or join(self._thread, clock, deadline)
+
+    def post(self, event: Event) -> None:
+        """Queue *event* if it is of the kind asked for; called by the bus."""
+        if isinstance(event, self._kind):
+            self._events.put(event)
+
+    def close(self) -> None:
+        """Call back no more; what is queued is dropped. Idempotent.
+
+        Blocks: until a running callback has returned, unless called from it.
+        """
+        self._bus._forget(self)  # noqa: SLF001 -- the two are one mechanism in one file
+        self._closed = True
+        self.finish()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Subscription({self._callback!r})"
+
+    def _deliver(self) -> None:
+        while (event := self._events.get()) is not None and not self._closed:
+            try:
+                self._callback(event)
+            except BaseException:  # noqa: BLE001 -- foreign code; the subscription survives
+                _log.exception("a subscriber raised on %s", event)

@@ -1,0 +1,1 @@
+"""Loads and unloads what is aspired, and hands out handles."""

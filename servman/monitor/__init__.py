@@ -1,0 +1,1 @@
+"""Records what the event bus carries, and lets callers wait for it."""

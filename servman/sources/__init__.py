@@ -1,0 +1,1 @@
+"""Where versions come from: each source watches a storage and emits what is aspired."""

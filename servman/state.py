@@ -1,0 +1,66 @@
+"""What outsiders may know of a version: its public state, and what is aspired of its stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from servman.errors import ServmanError
+    from servman.ids import ServableId
+
+
+class ManagerState(IntEnum):
+    """The public states of one incarnation of a version; they only move forward.
+
+    The numbers are those of TensorFlow Serving's `ModelVersionStatus.State`.
+    """
+
+    START = 10
+    """The manager has taken the version up; it waits for its turn."""
+    LOADING = 20
+    """A load was started; it stays so through retries and the pauses between them."""
+    AVAILABLE = 30
+    """Lookups find it. Published after the first lookup would."""
+    UNLOADING = 40
+    """It is on its way out. Published before lookups stop finding it."""
+    END = 50
+    """The incarnation is over: unloaded, cancelled, or failed with an error."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServableState:
+    """One version came into one public state.
+
+    Attributes:
+        id: The version.
+        manager_state: The state.
+        error: With END, why the incarnation failed or was cancelled; None after a plain unload.
+        time: Seconds since the epoch by the clock of the bus that published it, which stamps it; 0.0
+            before that.
+    """
+
+    id: ServableId
+    manager_state: ManagerState
+    error: ServmanError | None = None
+    time: float = 0.0
+
+    def __str__(self) -> str:
+        text = f"{self.id} {self.manager_state.name}"
+        return f"{text}: {self.error}" if self.error is not None else text
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StreamAspiration:
+    """A manager has taken up a new list of aspired versions for a stream.
+
+    It is published before any state of the versions that it brings. Every incarnation of a version
+    begins with START, so the END of a newly aspired version that comes before its START belongs
+    to an earlier incarnation.
+    """
+
+    name: str
+    versions: frozenset[int]

@@ -1,0 +1,165 @@
+"""The one file that starts threads: named, daemonic loops and pools.
+
+`concurrent.futures.ThreadPoolExecutor` joins its threads when the interpreter exits, so a loader that
+hangs would hold the host process; these threads are daemonic, and whoever closes what they belong
+to decides how long to wait for them.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from typing import TYPE_CHECKING, Protocol, final
+
+from servman.errors import FailedPreconditionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servman.clock import Clock
+
+_log = logging.getLogger(__name__)
+
+Thread = threading.Thread
+"""The type of what `spawn` returns, for annotations elsewhere."""
+
+
+class _OwnThread(threading.Thread):
+    """A thread of servman's own, so that a call that would wait for itself can be refused."""
+
+
+def spawn(name: str, run: Callable[[], None]) -> Thread:
+    """Start a daemonic thread that runs *run* once.
+
+    Args:
+        name: What the thread is for, the telling part first (Linux shows 15 bytes of it).
+        run: The loop; what it raises goes to `threading.excepthook`.
+    """
+    thread = _OwnThread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def refuse_own_thread(what: str) -> None:
+    """Raise if the caller runs on a thread of servman's own, where *what* would wait for itself.
+
+    Raises:
+        FailedPreconditionError: It does; nothing was changed.
+    """
+    thread = threading.current_thread()
+    if isinstance(thread, _OwnThread):
+        raise FailedPreconditionError(
+            f"{what} must not be called from servman's own thread {thread.name!r}, which it would"
+            " wait for; call it from a thread of yours"
+        )
+
+
+def join(thread: Thread, clock: Clock, deadline: float | None) -> bool:
+    """Wait until *thread* has ended or *deadline* has come; return whether it has ended.
+
+    Blocks: as said. The thread is expected to be at its end, so the wait is real time.
+    """
+    timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
+    thread.join(timeout)
+    return not thread.is_alive()
+
+
+class Pool(Protocol):
+    """Runs jobs, some time, in some thread."""
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run *job* soon. Never blocks."""
+        ...
+
+    def resize(self, size: int) -> None:
+        """Change how many jobs may run at once. A running job is never interrupted."""
+        ...
+
+    def close(self) -> None:
+        """Let the running jobs finish, drop the queued ones, and start no more. Never blocks."""
+        ...
+
+    def join(self, deadline: float | None) -> bool:
+        """Wait until every thread has ended, or for *deadline*; return whether they have."""
+        ...
+
+
+@final
+class WorkerPool:
+    """A pool of daemonic threads, started when there is work for them.
+
+    A worker survives whatever a job raises (it is logged): report what matters from inside the job.
+
+    Threads: any.
+    """
+
+    def __init__(self, name: str, size: int, clock: Clock) -> None:
+        self._name = name
+        self._clock = clock
+        self._changed = threading.Condition(threading.Lock())  # guards everything below
+        self._size = size
+        self._jobs: collections.deque[Callable[[], None]] = collections.deque()
+        self._idle = 0
+        self._workers = 0
+        self._started = 0
+        self._threads: list[Thread] = []  # alive, or at their end and not yet joined
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run *job* soon, in a thread of the pool; see `Pool`. After `close` it is dropped."""
+        with self._changed:
+            if self._size == 0:
+                return
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs):
+                self._changed.notify()
+            else:
+                self._grow_locked()
+
+    def resize(self, size: int) -> None:
+        """Let up to *size* jobs run at once from now on; surplus workers end after their job."""
+        with self._changed:
+            self._size = size
+            for _ in self._jobs:
+                self._grow_locked()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Drop what is queued and let the workers end; see `Pool`."""
+        with self._changed:
+            self._size = 0
+            self._jobs.clear()
+            self._changed.notify_all()
+
+    def join(self, deadline: float | None) -> bool:
+        """Wait for the workers to end; see `Pool`."""
+        with self._changed:
+            threads = list(self._threads)
+        return all([join(thread, self._clock, deadline) for thread in threads])  # noqa: C419 -- join all
+
+    def _grow_locked(self) -> None:
+        if self._workers < self._size:
+            self._workers += 1
+            self._started += 1
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            # Started under the lock so that `join` never meets a thread that has not begun.
+            self._threads.append(spawn(f"{self._name}-{self._started}", self._work))
+
+    def _work(self) -> None:
+        while (job := self._next_job()) is not None:
+            try:
+                job()
+            except BaseException:  # noqa: BLE001 -- foreign code; the worker survives
+                _log.exception("a job of pool %s raised", self._name)
+            del job  # a frame pins what it names; see docs/concurrency.md
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            self._idle += 1
+            while not self._jobs and self._workers <= self._size:
+                self._changed.wait()
+            self._idle -= 1
+            if self._workers > self._size:
+                self._workers -= 1
+                return None
+            return self._jobs.popleft()
