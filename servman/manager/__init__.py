@@ -1,1 +1,25 @@
 """Loads and unloads what is aspired, and hands out handles."""
+
+from servman.manager.aspired import AspiredVersionsManager, CloseReport
+from servman.manager.handle import ServableHandle
+from servman.manager.harness import HarnessState, ServableStateSnapshot
+from servman.manager.policy import (
+    ActionKind,
+    AspiredVersionPolicy,
+    AvailabilityPreservingPolicy,
+    ResourcePreservingPolicy,
+    ServableAction,
+)
+
+__all__ = [
+    "ActionKind",
+    "AspiredVersionPolicy",
+    "AspiredVersionsManager",
+    "AvailabilityPreservingPolicy",
+    "CloseReport",
+    "HarnessState",
+    "ResourcePreservingPolicy",
+    "ServableAction",
+    "ServableHandle",
+    "ServableStateSnapshot",
+]

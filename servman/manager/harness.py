@@ -1,0 +1,250 @@
+"""The life of one incarnation of one version: which moves are legal, and what it knows of itself.
+
+Pure: no thread, no lock, no clock. A harness belongs to the reconciler and is touched by nobody else;
+what others see of it is a `ServableStateSnapshot`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, final
+
+from servman.errors import FailedPreconditionError, InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from servman.data import ServableData
+    from servman.errors import ServmanError
+    from servman.ids import ServableId
+    from servman.loader import Loader
+
+
+class HarnessState(Enum):
+    """The manager's own, fine states of an incarnation."""
+
+    NEW = "new"
+    """Taken up; the policy has not asked for its load."""
+    LOAD_REQUESTED = "load requested"
+    """Waits for a load thread."""
+    LOAD_APPROVED = "load approved"
+    """May load: what it needs is set aside."""
+    LOADING = "loading"
+    """The loader works, or the next attempt is waited for."""
+    READY = "ready"
+    """Lookups find it."""
+    UNLOAD_REQUESTED = "unload requested"
+    """The policy has asked for its unload."""
+    QUIESCING = "quiescing"
+    """Lookups find it no longer; handles are still open."""
+    QUIESCED = "quiesced"
+    """The last handle is closed; it waits for an unload thread."""
+    UNLOADING = "unloading"
+    """The loader takes it apart."""
+    DISABLED = "disabled"
+    """It ended without an error."""
+    ERROR = "error"
+    """It ended with an error."""
+
+
+NO_REVISION: Final = object()
+"""The revision of a loader that has none."""
+
+_S = HarnessState
+
+NEXT: Final[Mapping[HarnessState, frozenset[HarnessState]]] = {
+    _S.NEW: frozenset({_S.LOAD_REQUESTED, _S.ERROR}),
+    _S.LOAD_REQUESTED: frozenset({_S.LOAD_APPROVED, _S.ERROR}),
+    _S.LOAD_APPROVED: frozenset({_S.LOADING, _S.ERROR}),
+    # A load that nobody wants any more when it returns goes straight on to its unload.
+    _S.LOADING: frozenset({_S.READY, _S.UNLOADING, _S.ERROR}),
+    _S.READY: frozenset({_S.UNLOAD_REQUESTED, _S.ERROR}),
+    _S.UNLOAD_REQUESTED: frozenset({_S.QUIESCING, _S.ERROR}),
+    _S.QUIESCING: frozenset({_S.QUIESCED, _S.ERROR}),
+    _S.QUIESCED: frozenset({_S.UNLOADING, _S.ERROR}),
+    _S.UNLOADING: frozenset({_S.DISABLED, _S.ERROR}),
+    _S.DISABLED: frozenset(),
+    _S.ERROR: frozenset(),
+}
+"""The legal moves. From `DISABLED` and `ERROR` there is none: to load again takes a new incarnation."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ServableStateSnapshot:
+    """What the manager knows of one incarnation, at one moment.
+
+    Attributes:
+        id: The version.
+        state: The manager's own state of it.
+        aspired: Whether it is wanted.
+        error: What it ended with, or what the last attempt failed with.
+        attempts: How many loads were started, the running one included.
+        since: When it came into this state, on the scale of the manager's clock.
+        handles: About how many handles hold it. For people; policies see 0.
+        retry_at: When the next attempt is due, if one is waited for.
+        incarnation: Grows with every start of any version.
+    """
+
+    id: ServableId
+    state: HarnessState
+    aspired: bool
+    error: ServmanError | None = None
+    attempts: int = 0
+    since: float = 0.0
+    handles: int = 0
+    retry_at: float | None = None
+    incarnation: int = 0
+
+
+@final
+class LoaderHarness:
+    """One incarnation of one version.
+
+    Attributes:
+        data: What was aspired: the id, the loader (or the error in its place) and its origin.
+        aspired: Whether it is wanted. Once it is not, a load that returns is unloaded again.
+        attempts: Loads started so far.
+        may_retry: False once somebody has cancelled its retries.
+        retry_at: When the next attempt is due; set only in the pause before it.
+        revision: What its files looked like when the last attempt began.
+        revision_at: When to look at them again.
+    """
+
+    __slots__ = (
+        "_error",
+        "_since",
+        "_state",
+        "aspired",
+        "attempts",
+        "data",
+        "incarnation",
+        "may_retry",
+        "retry_at",
+        "revision",
+        "revision_at",
+    )
+
+    def __init__(self, data: ServableData[Loader], incarnation: int, now: float) -> None:
+        self.data = data
+        self.incarnation = incarnation
+        self.aspired = True
+        self.attempts = 0
+        self.may_retry = True
+        self.retry_at: float | None = None
+        self.revision: Hashable = NO_REVISION
+        self.revision_at: float | None = None
+        self._state = HarnessState.NEW
+        self._error: ServmanError | None = None
+        self._since = now
+
+    @property
+    def id(self) -> ServableId:
+        """The version."""
+        return self.data.id
+
+    @property
+    def state(self) -> HarnessState:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def error(self) -> ServmanError | None:
+        """What it ended with, or what the last attempt failed with."""
+        return self._error
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for the time of its next attempt."""
+        return self.retry_at is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its END was published."""
+        return self._state in (HarnessState.DISABLED, HarnessState.ERROR)
+
+    def request_load(self, now: float) -> None:
+        """Ask for the load.
+
+        Raises:
+            FailedPreconditionError: It was asked for before. Nothing changes.
+        """
+        if self._state is not HarnessState.NEW:
+            raise FailedPreconditionError(
+                f"{self.id}: duplicate load request; it is {self._state.value} already"
+            )
+        self.move(HarnessState.LOAD_REQUESTED, now)
+
+    def request_unload(self, now: float) -> None:
+        """Ask for the unload.
+
+        Raises:
+            FailedPreconditionError: It is not loaded, or on its way out already. Nothing changes.
+        """
+        if self._state is not HarnessState.READY:
+            raise FailedPreconditionError(
+                f"{self.id}: servable not loaded, or unload already requested or ongoing; it is"
+                f" {self._state.value}"
+            )
+        self.move(HarnessState.UNLOAD_REQUESTED, now)
+
+    def pause(self, error: ServmanError, until: float, now: float) -> None:
+        """Wait until *until* for the next attempt, after one that failed with *error*."""
+        self._error = error
+        self._since = now
+        self.retry_at = until
+
+    def resume(self, now: float) -> None:
+        """End the pause: the next attempt waits for its thread."""
+        self._since = now
+        self.retry_at = None
+
+    def begin_attempt(self, now: float) -> None:
+        """Count an attempt that starts now."""
+        self.attempts += 1
+        self._since = now
+
+    def succeed(self, now: float) -> None:
+        """The attempt has made a servable: become ready."""
+        self._error = None
+        self.move(HarnessState.READY, now)
+
+    def cancel(self, error: ServmanError, now: float) -> None:
+        """The attempt has made a servable that nobody wants any more: unload it, end with *error*."""
+        self._error = error
+        self.move(HarnessState.UNLOADING, now)
+
+    def fail(self, error: ServmanError, now: float) -> None:
+        """End with *error*; legal from every state that is not an end."""
+        self.retry_at = None
+        self._error = error
+        self.move(HarnessState.ERROR, now)
+
+    def move(self, state: HarnessState, now: float) -> None:
+        """Come into *state*.
+
+        Raises:
+            InternalError: The move is not legal: a fault of servman's.
+        """
+        if state not in NEXT[self._state]:
+            raise InternalError(
+                f"{self.id}: illegal move from {self._state.value} to {state.value};"
+                " please report this with the log"
+            )
+        self._state = state
+        self._since = now
+
+    def snapshot(self) -> ServableStateSnapshot:
+        """Return what is known of it now."""
+        return ServableStateSnapshot(
+            self.data.id,
+            self._state,
+            self.aspired,
+            self._error,
+            self.attempts,
+            self._since,
+            0,
+            self.retry_at,
+            self.incarnation,
+        )

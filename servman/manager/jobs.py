@@ -1,0 +1,101 @@
+"""What a manager's pools run: the calls into loaders, each of which ends as one event.
+
+This is the boundary to foreign code. Whatever it raises, `BaseException` and `sys.exit` included,
+becomes the version's own error and harms nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from servman.errors import InternalError, settled
+from servman.loader import LoadContext, RevisedLoader
+from servman.manager.harness import NO_REVISION
+from servman.manager.messages import LoadReturned, RevisionRead, UnloadReturned
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Hashable
+
+    from servman.ids import ServableId
+    from servman.loader import Loader
+    from servman.manager.messages import ReadRevision, StartLoad, StartUnload
+
+_log = logging.getLogger(__name__)
+
+
+def load(
+    order: StartLoad,
+    cancelled: threading.Event,
+    *,
+    should_retry: Callable[[BaseException], bool] | None,
+    pre_load_hook: Callable[[ServableId], None] | None,
+) -> LoadReturned:
+    """Run one attempt and return how it ended."""
+    loader = order.data.payload
+    revision = _revision(loader)
+    try:
+        servable = _load(loader, order, cancelled, pre_load_hook)
+    except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
+        _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, error)
+        retriable = _may_retry(should_retry, error, order.data.id)
+        return LoadReturned(order.incarnation, None, settled(error), retriable, revision)
+    return LoadReturned(order.incarnation, servable, None, retriable=False, revision=revision)
+
+
+def unload(order: StartUnload, servable: object) -> UnloadReturned:
+    """Take *servable* apart and return how that ended."""
+    try:
+        order.data.payload.unload(servable)
+    except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
+        _log.exception("%s: its unload raised; it is gone all the same", order.data.id)
+        return UnloadReturned(order.incarnation, settled(error))
+    return UnloadReturned(order.incarnation, None)
+
+
+def read_revision(order: ReadRevision) -> RevisionRead:
+    """Return whether the files have changed since the last attempt began."""
+    try:
+        changed = _revision(order.data.payload) != order.known
+    except BaseException:  # noqa: BLE001 -- foreign code: the comparison of two revisions
+        _log.exception("%s: cannot compare the revisions of its files", order.data.id)
+        changed = False
+    return RevisionRead(order.incarnation, changed)
+
+
+def _load(
+    loader: Loader,
+    order: StartLoad,
+    cancelled: threading.Event,
+    pre_load_hook: Callable[[ServableId], None] | None,
+) -> object:
+    if pre_load_hook is not None:
+        pre_load_hook(order.data.id)
+    servable = loader.load(LoadContext(order.data.id, order.data.origin, order.attempt, cancelled))
+    if servable is None:
+        raise InternalError(
+            f"{order.data.id}: its loader returned None; load() must return the servable"
+        )
+    return servable
+
+
+def _may_retry(
+    should_retry: Callable[[BaseException], bool] | None, error: BaseException, id: ServableId
+) -> bool:
+    if should_retry is None:
+        return True
+    try:
+        return bool(should_retry(error))
+    except BaseException:  # noqa: BLE001 -- foreign code: it cannot be asked, so nothing is repeated
+        _log.exception("%s: should_retry raised; the load is not tried again", id)
+        return False
+
+
+def _revision(loader: Loader) -> Hashable:
+    if not isinstance(loader, RevisedLoader):
+        return NO_REVISION
+    try:
+        return loader.revision()
+    except BaseException as error:  # noqa: BLE001 -- files that cannot be looked at look like this
+        return ("cannot be read", type(error).__qualname__, str(error))

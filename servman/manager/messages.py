@@ -1,0 +1,228 @@
+"""What the manager's reconciler is told (events), and what it wants done (effects).
+
+Plain records, so that a trace of a run can be printed, replayed and minimised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from servman.data import ServableData
+    from servman.errors import ServmanError
+    from servman.ids import ServableId
+    from servman.loader import Loader
+    from servman.manager.harness import ServableStateSnapshot
+    from servman.state import ManagerState
+
+
+# ---- events ------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Aspire:
+    """The complete list of versions of a stream that are wanted from now on."""
+
+    name: str
+    versions: tuple[ServableData[Loader], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LoadReturned:
+    """An attempt has ended: with a servable, or with an error."""
+
+    incarnation: int
+    servable: object | None
+    error: ServmanError | None
+    retriable: bool
+    revision: Hashable
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The last handle on an incarnation that lookups no longer find is gone."""
+
+    incarnation: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class UnloadReturned:
+    """The loader has taken the servable apart, or raised on it."""
+
+    incarnation: int
+    error: ServmanError | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RevisionRead:
+    """Whether the files of a failed or pausing incarnation have changed since its last attempt."""
+
+    incarnation: int
+    changed: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """Somebody wants a failed or pausing version tried again at once."""
+
+    id: ServableId
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RetryCancelled:
+    """Somebody wants a version not tried again."""
+
+    id: ServableId
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LoadThreadsChanged:
+    """So many loads may run at once from now on."""
+
+    count: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CloseRequested:
+    """Everything is to go; what has not gone by the deadline is left."""
+
+    deadline: float | None
+
+
+Event = (
+    Aspire
+    | LoadReturned
+    | Drained
+    | UnloadReturned
+    | RevisionRead
+    | RetryRequested
+    | RetryCancelled
+    | LoadThreadsChanged
+    | CloseRequested
+)
+
+
+# ---- effects -----------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PublishAspiration:
+    """Tell the bus which versions of a stream are aspired."""
+
+    name: str
+    versions: frozenset[int]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PublishState:
+    """Tell the bus that a version came into a public state."""
+
+    id: ServableId
+    state: ManagerState
+    error: ServmanError | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Let lookups in a stream find exactly these versions.
+
+    Attributes:
+        name: The stream.
+        incarnations: Version to incarnation; empty where the stream has nothing to serve.
+        newest: The highest aspired version, whether or not it is among them.
+    """
+
+    name: str
+    incarnations: Mapping[int, int]
+    newest: int | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartLoad:
+    """Run one attempt on the load pool; answered by `LoadReturned`."""
+
+    incarnation: int
+    data: ServableData[Loader]
+    attempt: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CancelLoad:
+    """Tell the running attempt that nobody wants it any more."""
+
+    incarnation: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StartUnload:
+    """Take the servable apart on the unload pool; answered by `UnloadReturned`."""
+
+    incarnation: int
+    data: ServableData[Loader]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ReadRevision:
+    """Compare the files of an incarnation with *known*, on a pool; answered by `RevisionRead`."""
+
+    incarnation: int
+    data: ServableData[Loader]
+    known: Hashable
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop whatever is kept for an incarnation."""
+
+    incarnation: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PolicyFailed:
+    """A policy raised, or asked for what cannot be; the stream stays as it is."""
+
+    name: str
+    error: ServmanError
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nothing is left to do; *left* is what did not go by the deadline."""
+
+    left: tuple[ServableStateSnapshot, ...]
+
+
+Effect = (
+    PublishAspiration
+    | PublishState
+    | Serve
+    | StartLoad
+    | CancelLoad
+    | StartUnload
+    | ReadRevision
+    | Forget
+    | PolicyFailed
+    | Closed
+)

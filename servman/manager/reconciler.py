@@ -1,0 +1,478 @@
+"""Every decision of a manager, taken in one place by pure code.
+
+The reconciler is told one event at a time, with the time, and answers with the effects to carry out,
+in order. It has no thread, no lock, no I/O and no clock, so a test can run it through any history.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never, final
+
+from servman.errors import ClosedError, FailedPreconditionError, LoadCancelledError, settled
+from servman.manager.harness import NO_REVISION, HarnessState, LoaderHarness
+from servman.manager.lane import Lane
+from servman.manager.messages import (
+    Aspire,
+    CancelLoad,
+    Closed,
+    CloseRequested,
+    Drained,
+    Forget,
+    LoadReturned,
+    LoadThreadsChanged,
+    PolicyFailed,
+    PublishAspiration,
+    PublishState,
+    ReadRevision,
+    RetryCancelled,
+    RetryRequested,
+    RevisionRead,
+    Serve,
+    StartLoad,
+    StartUnload,
+    UnloadReturned,
+)
+from servman.manager.policy import ActionKind
+from servman.state import ManagerState
+
+if TYPE_CHECKING:
+    from servman.data import ServableData
+    from servman.errors import ServmanError
+    from servman.ids import ServableId
+    from servman.loader import Loader
+    from servman.manager.harness import ServableStateSnapshot
+    from servman.manager.messages import Effect, Event
+    from servman.manager.policy import AspiredVersionPolicy, ServableAction
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerOptions:
+    """How a manager decides. See `AspiredVersionsManager` for the meaning of each."""
+
+    policy: AspiredVersionPolicy
+    num_load_threads: int
+    num_unload_threads: int
+    max_num_load_retries: int
+    load_retry_interval: float
+    revision_interval: float
+
+
+@final
+class _Stream:
+    """The versions of one name.
+
+    Attributes:
+        harnesses: Version to its current incarnation.
+        successors: Aspired versions whose earlier incarnation has to end first.
+    """
+
+    __slots__ = ("harnesses", "name", "successors")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.harnesses: dict[int, LoaderHarness] = {}
+        self.successors: dict[int, ServableData[Loader]] = {}
+
+    def aspired(self) -> frozenset[int]:
+        wanted = {version for version, one in self.harnesses.items() if one.aspired}
+        return frozenset(wanted | self.successors.keys())
+
+    def snapshots(self) -> tuple[ServableStateSnapshot, ...]:
+        return tuple(self.harnesses[version].snapshot() for version in sorted(self.harnesses))
+
+
+@final
+class Reconciler:
+    """Decides what a manager does. Confined to the manager's actor.
+
+    Attributes:
+        changed: Names of the streams whose snapshots have changed; whoever publishes them clears it.
+    """
+
+    def __init__(self, options: ReconcilerOptions) -> None:
+        self.changed: set[str] = set()
+        self._options = options
+        self._streams: dict[str, _Stream] = {}
+        self._incarnations: dict[int, LoaderHarness] = {}
+        self._count = 0
+        self._loads = Lane(options.num_load_threads)
+        self._unloads = Lane(options.num_unload_threads)
+        self._wakes: list[
+            tuple[float, int]
+        ] = []  # a heap of (time, incarnation); stale ones are passed over
+        self._deadline: float | None = None
+        self._closing = False
+        self._closed = False
+        self._effects: list[Effect] = []
+        self._now = 0.0
+
+    def handle(self, event: Event | None, now: float) -> list[Effect]:
+        """Take up *event* (None: only time has passed) and return what is to be done, in order."""
+        if self._closed:
+            return []
+        self._now = now
+        if event is not None:
+            self._take(event)
+        self._wake()
+        for name in tuple(self.changed):
+            self._apply_policy(name)
+        self._fill_lanes()
+        self._finish_closing()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def next_wake(self) -> float | None:
+        """Return when `handle` is to be called at the latest, event or not; None: no need."""
+        if self._closed:
+            return None
+        times = [self._wakes[0][0]] if self._wakes else []
+        if self._closing and self._deadline is not None:
+            times.append(self._deadline)
+        return min(times, default=None)
+
+    def snapshots(self, name: str) -> tuple[ServableStateSnapshot, ...]:
+        """Return what is known of each version of *name*, in ascending order."""
+        stream = self._streams.get(name)
+        return stream.snapshots() if stream else ()
+
+    # ---- events --------------------------------------------------------------------------------
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Aspire():
+                self._aspire(event.name, {data.id.version: data for data in event.versions})
+            case LoadReturned():
+                self._load_returned(event)
+            case Drained():
+                self._drained(event.incarnation)
+            case UnloadReturned():
+                self._unload_returned(event)
+            case RevisionRead():
+                self._revision_read(event)
+            case RetryRequested():
+                self._retry(event.id)
+            case RetryCancelled():
+                self._cancel_retry(event.id)
+            case LoadThreadsChanged():
+                self._loads.limit = event.count
+            case CloseRequested():
+                self._close(event.deadline)
+            case _:
+                assert_never(event)
+
+    def _aspire(self, name: str, wanted: dict[int, ServableData[Loader]]) -> None:
+        if self._closing:
+            return
+        known = name in self._streams
+        stream = self._streams.setdefault(name, _Stream(name))
+        before = stream.aspired()
+        staying = {
+            version
+            for version, harness in stream.harnesses.items()
+            if version in wanted and _can_stay(harness, wanted[version])
+        }
+        replaced = {
+            version
+            for version, harness in stream.harnesses.items()
+            if harness.aspired and version in wanted and version not in staying
+        }
+        if replaced:
+            # Aspired anew: whoever waits must not take the old incarnation's END for the new one's.
+            self._emit(PublishAspiration(name, frozenset(wanted) - replaced))
+        elif not known or before != wanted.keys():
+            self._emit(PublishAspiration(name, frozenset(wanted)))
+        stream.successors.clear()
+        for version, harness in list(stream.harnesses.items()):
+            if version in staying:
+                harness.aspired = True
+            else:
+                self._unaspire(harness, replaced=version in wanted)
+        if replaced:
+            self._emit(PublishAspiration(name, frozenset(wanted)))
+        for version, data in wanted.items():
+            if version in stream.harnesses and version not in staying:
+                stream.successors[version] = data
+            elif version not in stream.harnesses:
+                self._manage(stream, data)
+        self._serve(stream)
+        self._touch(stream.name)
+
+    def _load_returned(self, event: LoadReturned) -> None:
+        harness = self._incarnations[event.incarnation]
+        self._loads.leave(event.incarnation)
+        harness.revision = event.revision
+        if event.error is not None:
+            self._load_failed(harness, event.error, retriable=event.retriable)
+        elif harness.aspired:
+            harness.succeed(self._now)
+            self._serve(self._streams[harness.id.name])
+            self._emit(PublishState(harness.id, ManagerState.AVAILABLE))
+        else:
+            more = " (it is unloaded again, now that its load has returned)"
+            harness.cancel(self._cancelled(harness, more), self._now)
+            self._unloads.enter(event.incarnation)
+        self._touch(harness.id.name)
+
+    def _load_failed(self, harness: LoaderHarness, error: ServmanError, *, retriable: bool) -> None:
+        if not harness.aspired:
+            self._end(harness, self._cancelled(harness, f" (its load had failed: {error})"))
+        elif (
+            retriable
+            and harness.may_retry
+            and harness.attempts <= self._options.max_num_load_retries
+        ):
+            until = self._now + self._options.load_retry_interval
+            harness.pause(error, until, self._now)
+            heapq.heappush(self._wakes, (until, harness.incarnation))
+            self._watch_revision(harness)
+        else:
+            self._end(harness, error)
+
+    def _drained(self, incarnation: int) -> None:
+        harness = self._incarnations[incarnation]
+        harness.move(HarnessState.QUIESCED, self._now)
+        self._unloads.enter(incarnation)
+        self._touch(harness.id.name)
+
+    def _unload_returned(self, event: UnloadReturned) -> None:
+        harness = self._incarnations[event.incarnation]
+        self._unloads.leave(event.incarnation)
+        self._end(harness, event.error or harness.error)
+
+    def _revision_read(self, event: RevisionRead) -> None:
+        harness = self._incarnations.get(event.incarnation)
+        if harness is None or not (harness.paused or harness.ended):
+            return  # it went, or was tried again, while its files were looked at
+        if event.changed:
+            self._try_again(harness)
+        else:
+            self._watch_revision(harness)
+
+    def _retry(self, id: ServableId) -> None:
+        harness = self._find(id)
+        if harness is not None and (harness.paused or harness.state is HarnessState.ERROR):
+            self._try_again(harness)
+
+    def _cancel_retry(self, id: ServableId) -> None:
+        harness = self._find(id)
+        if harness is not None:
+            harness.may_retry = False
+            if harness.paused:
+                self._end(harness, harness.error)
+
+    def _close(self, deadline: float | None) -> None:
+        self._closing = True
+        self._deadline = deadline
+        for stream in list(self._streams.values()):
+            if stream.aspired():
+                self._emit(PublishAspiration(stream.name, frozenset()))
+            stream.successors.clear()
+            for harness in list(stream.harnesses.values()):
+                self._unaspire(harness, replaced=True)
+            self._touch(stream.name)
+
+    # ---- the life of an incarnation ------------------------------------------------------------
+
+    def _manage(self, stream: _Stream, data: ServableData[Loader]) -> None:
+        self._count += 1
+        harness = LoaderHarness(data, self._count, self._now)
+        self._streams[stream.name] = stream
+        stream.harnesses[data.id.version] = harness
+        self._incarnations[harness.incarnation] = harness
+        self._emit(PublishState(data.id, ManagerState.START))
+        if data.error is not None:
+            self._end(harness, data.error)
+        self._touch(stream.name)
+
+    def _unaspire(self, harness: LoaderHarness, *, replaced: bool) -> None:
+        """Let *harness* go; at once where it is *replaced*, else when the policy says so."""
+        harness.aspired = False
+        if harness.ended:
+            self._forget(harness)
+        elif (
+            harness.state is HarnessState.NEW
+            or harness.paused
+            or self._loads.waits(harness.incarnation)
+        ):
+            self._end(harness, self._cancelled(harness, ""))
+        elif harness.state is HarnessState.LOADING:
+            self._emit(CancelLoad(harness.incarnation))
+        elif harness.state is HarnessState.READY and replaced:
+            self._quiesce(harness)
+
+    def _start_load(self, harness: LoaderHarness) -> None:
+        if harness.state is HarnessState.LOAD_REQUESTED:
+            harness.move(HarnessState.LOAD_APPROVED, self._now)
+            harness.move(HarnessState.LOADING, self._now)
+            self._emit(PublishState(harness.id, ManagerState.LOADING))
+        harness.begin_attempt(self._now)
+        self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts))
+        self._touch(harness.id.name)
+
+    def _quiesce(self, harness: LoaderHarness) -> None:
+        harness.request_unload(self._now)
+        harness.move(HarnessState.QUIESCING, self._now)
+        self._emit(PublishState(harness.id, ManagerState.UNLOADING))
+        self._serve(self._streams[harness.id.name])
+
+    def _start_unload(self, harness: LoaderHarness) -> None:
+        if harness.state is HarnessState.QUIESCED:
+            harness.move(HarnessState.UNLOADING, self._now)
+        self._emit(StartUnload(harness.incarnation, harness.data))
+        self._touch(harness.id.name)
+
+    def _try_again(self, harness: LoaderHarness) -> None:
+        """Start over, attempts from 1: in this incarnation if it pauses, in a new one if it ended."""
+        if harness.paused:
+            harness.attempts = 0
+            self._resume(harness)
+        else:
+            stream = self._streams[harness.id.name]
+            self._drop(harness)
+            self._manage(stream, harness.data)
+
+    def _resume(self, harness: LoaderHarness) -> None:
+        harness.resume(self._now)
+        self._loads.enter(harness.incarnation)
+        self._touch(harness.id.name)
+
+    def _end(self, harness: LoaderHarness, error: ServmanError | None) -> None:
+        """Publish the one END of *harness*; keep it on record while it is aspired."""
+        if error is None:
+            harness.move(HarnessState.DISABLED, self._now)
+        else:
+            harness.fail(error, self._now)
+        self._emit(PublishState(harness.id, ManagerState.END, error))
+        if harness.aspired:
+            self._watch_revision(harness)
+        else:
+            self._forget(harness)
+        self._touch(harness.id.name)
+
+    def _forget(self, harness: LoaderHarness) -> None:
+        self._drop(harness)
+        stream = self._streams[harness.id.name]
+        successor = stream.successors.pop(harness.id.version, None)
+        if successor is not None:
+            self._manage(stream, successor)
+
+    def _drop(self, harness: LoaderHarness) -> None:
+        self._loads.leave(harness.incarnation)
+        self._unloads.leave(harness.incarnation)
+        del self._incarnations[harness.incarnation]
+        del self._streams[harness.id.name].harnesses[harness.id.version]
+        self._emit(Forget(harness.incarnation))
+
+    # ---- after every event ---------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        while self._wakes and self._wakes[0][0] <= self._now:
+            _, incarnation = heapq.heappop(self._wakes)
+            harness = self._incarnations.get(incarnation)
+            if harness is None:
+                continue
+            if harness.retry_at is not None and harness.retry_at <= self._now:
+                self._resume(harness)
+            elif harness.revision_at is not None and harness.revision_at <= self._now:
+                harness.revision_at = None
+                self._emit(ReadRevision(incarnation, harness.data, harness.revision))
+
+    def _apply_policy(self, name: str) -> None:
+        if self._closing:
+            return
+        stream = self._streams.get(name)
+        if stream is None:
+            return
+        try:
+            while (action := self._options.policy.next_action(stream.snapshots())) is not None:
+                self._act(stream, action)
+        except Exception as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
+            self._emit(PolicyFailed(name, settled(error)))
+        if not stream.harnesses and not stream.successors:
+            del self._streams[name]
+
+    def _act(self, stream: _Stream, action: ServableAction) -> None:
+        harness = stream.harnesses.get(action.id.version)
+        if harness is None or harness.id != action.id:
+            raise FailedPreconditionError(
+                f"the policy of stream {stream.name!r} named {action.id}, which is not among its"
+                " snapshots"
+            )
+        match action.kind:
+            case ActionKind.LOAD:
+                harness.request_load(self._now)
+                self._loads.enter(harness.incarnation)
+            case ActionKind.UNLOAD:
+                self._quiesce(harness)
+            case _:
+                assert_never(action.kind)
+
+    def _fill_lanes(self) -> None:
+        while (incarnation := self._unloads.next()) is not None:
+            self._start_unload(self._incarnations[incarnation])
+        while (incarnation := self._loads.next()) is not None:
+            self._start_load(self._incarnations[incarnation])
+
+    def _finish_closing(self) -> None:
+        if not self._closing:
+            return
+        if self._incarnations and (self._deadline is None or self._now < self._deadline):
+            return
+        left = tuple(harness.snapshot() for harness in self._incarnations.values())
+        for snapshot in left:
+            self._emit(PublishState(snapshot.id, ManagerState.END, _left_behind(snapshot)))
+        self._closed = True
+        self._emit(Closed(left))
+
+    # ---- small change --------------------------------------------------------------------------
+
+    def _emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _touch(self, name: str) -> None:
+        self.changed.add(name)
+
+    def _serve(self, stream: _Stream) -> None:
+        ready = {
+            version: harness.incarnation
+            for version, harness in stream.harnesses.items()
+            if harness.state is HarnessState.READY
+        }
+        self._emit(Serve(stream.name, ready, max(stream.aspired(), default=None)))
+
+    def _find(self, id: ServableId) -> LoaderHarness | None:
+        stream = self._streams.get(id.name)
+        return stream.harnesses.get(id.version) if stream else None
+
+    def _watch_revision(self, harness: LoaderHarness) -> None:
+        if harness.revision is not NO_REVISION:
+            harness.revision_at = self._now + self._options.revision_interval
+            heapq.heappush(self._wakes, (harness.revision_at, harness.incarnation))
+
+    def _cancelled(self, harness: LoaderHarness, more: str) -> LoadCancelledError:
+        why = "the manager was closed" if self._closing else "it is no longer aspired"
+        return LoadCancelledError(f"{harness.id}: the load was cancelled, for {why}{more}")
+
+
+def _can_stay(harness: LoaderHarness, data: ServableData[Loader]) -> bool:
+    """Whether *harness* can answer for *data*: an aspired version keeps its first loader."""
+    if harness.data.origin != data.origin and None not in (harness.data.origin, data.origin):
+        return False
+    if harness.data.error is not None and data.error is None:
+        return False  # what could not be converted then can be now
+    # An unwanted version that still serves is simply wanted again.
+    return harness.aspired or harness.state is HarnessState.READY
+
+
+def _left_behind(snapshot: ServableStateSnapshot) -> ClosedError:
+    match snapshot.state:
+        case HarnessState.QUIESCING:
+            what = "handles on it are still open"
+        case HarnessState.LOADING:
+            what = "its load has not returned"
+        case _:
+            what = "its unload has not returned"
+    return ClosedError(f"{snapshot.id}: left behind when the manager was closed, for {what}")
