@@ -1,0 +1,66 @@
+"""What a servable takes and gives: signatures, as `predict` and the servers around it read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+"""The signature that a request means that names none."""
+
+PREDICT_METHOD: Final = "tensorflow/serving/predict"
+"""The method name of a signature that is called with `predict`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a signature.
+
+    Attributes:
+        dtype: The type of its elements; None for strings, which numpy has as objects.
+        shape: The length of each axis, None where any will do; None as a whole where the number of
+            axes is not known either.
+        name: What the model calls it inside, such as "serving_default_x:0"; empty where that means
+            nothing.
+    """
+
+    dtype: np.dtype | None
+    shape: tuple[int | None, ...] | None
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{dtype_text(self.dtype)} of shape {shape_text(self.shape)}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One way to call a servable.
+
+    Attributes:
+        inputs: What it takes, by name.
+        outputs: What it gives, by name.
+        method_name: What kind of call it is meant for.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method_name: str = PREDICT_METHOD
+
+
+def dtype_text(dtype: np.dtype | None) -> str:
+    """Return the name of *dtype* for people."""
+    return "string" if dtype is None else dtype.name
+
+
+def shape_text(shape: tuple[int | None, ...] | None) -> str:
+    """Return *shape* for people: "(?, 3)", "()", or "any"."""
+    if shape is None:
+        return "any"
+    return "(" + ", ".join("?" if axis is None else str(axis) for axis in shape) + ")"

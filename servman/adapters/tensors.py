@@ -1,0 +1,192 @@
+"""Checks what a caller of `predict` passes, against a signature; knows numpy, but no platform."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from servman.adapters.signatures import Signature, TensorSpec, dtype_text, shape_text
+from servman.errors import FailedPreconditionError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from servman.ids import ServableId
+
+_LITERALS = (list, tuple, range, bool, int, float, complex, str, bytes, np.generic)
+"""What has no element type of its own and takes that of the signature."""
+
+_KINDS = {"b": "b", "i": "iuf", "u": "iuf", "f": "iuf", "c": "iufc"}
+"""Kinds of numpy types that literals may have, by the kind of the type that is wanted."""
+
+
+def chosen_signature(
+    id: ServableId, signatures: Mapping[str, Signature], signature_name: str
+) -> Signature:
+    """Return the signature of that name.
+
+    Raises:
+        FailedPreconditionError: There is none; the error lists those that there are.
+    """
+    signature = signatures.get(signature_name)
+    if signature is None:
+        raise FailedPreconditionError(
+            f"{id} has no signature {signature_name!r}, it has: {_listed(signatures)}"
+        )
+    return signature
+
+
+def chosen_outputs(
+    where: str, signature: Signature, output_filter: Collection[str] | None
+) -> tuple[str, ...]:
+    """Return the names of the outputs to compute, in the order of the signature.
+
+    Args:
+        where: The servable and the signature, for errors.
+        signature: What is called.
+        output_filter: Names of outputs; all of them when None or empty.
+
+    Raises:
+        InvalidArgumentError: A name is no output of the signature.
+    """
+    if not output_filter:
+        return tuple(signature.outputs)
+    if isinstance(output_filter, str):
+        raise InvalidArgumentError(
+            f"{where}: output_filter is a collection of names, not {output_filter!r}; pass"
+            f" [{output_filter!r}]"
+        )
+    unknown = [name for name in output_filter if name not in signature.outputs]
+    if unknown:
+        raise InvalidArgumentError(
+            f"{where} has no output {_listed(unknown)}, it has: {_listed(signature.outputs)}"
+        )
+    wanted = frozenset(output_filter)
+    return tuple(name for name in signature.outputs if name in wanted)
+
+
+def checked_inputs(where: str, signature: Signature, inputs: object) -> list[np.ndarray[Any, Any]]:
+    """Return the inputs as arrays that fit the signature, in its order.
+
+    Anything that has an element type of its own, such as an ndarray, must have that of the signature
+    and is passed on as it is. Lists and scalars take the signature's type: what becomes a float is
+    rounded as a literal is, what becomes an integer must be one, and nothing may overflow.
+
+    Args:
+        where: The servable and the signature, for errors.
+        signature: What is called.
+        inputs: Arrays, lists or scalars by the name of the input; or one such value where the
+            signature has one input.
+
+    Raises:
+        InvalidArgumentError: An input is missing, unknown, or of another type or shape.
+    """
+    named = _named(where, signature, inputs)
+    return [
+        _checked(f"{where}, input {name!r}", spec, named[name])
+        for name, spec in signature.inputs.items()
+    ]
+
+
+def _named(where: str, signature: Signature, inputs: object) -> Mapping[str, object]:
+    wanted = signature.inputs
+    if not isinstance(inputs, Mapping):
+        if len(wanted) == 1:
+            return {next(iter(wanted)): inputs}
+        raise InvalidArgumentError(
+            f"{where} has {len(wanted)} inputs; pass a mapping with: {_listed(wanted)}"
+        )
+    if inputs.keys() == wanted.keys():
+        return inputs
+    missing = [name for name in wanted if name not in inputs]
+    unknown = [name for name in inputs if name not in wanted]
+    problems = [
+        f"{problem} {_listed(names)}"
+        for problem, names in (("missing", missing), ("unknown", unknown))
+        if names
+    ]
+    raise InvalidArgumentError(
+        f"{where}: inputs are {' and '.join(problems)}; it takes: {_listed(wanted)}"
+    )
+
+
+def _checked(where: str, spec: TensorSpec, value: object) -> np.ndarray[Any, Any]:
+    try:
+        if spec.dtype is None:
+            array = _as_strings(value)
+        elif isinstance(value, _LITERALS):
+            array = _as_literals(value, spec.dtype)
+        else:
+            array = _as_typed(value, spec.dtype)
+    except Exception as error:  # noqa: BLE001 -- numpy, and what a foreign __array__ raises
+        raise InvalidArgumentError(f"{where} takes {spec}: {error}") from None
+    if not _fits(array.shape, spec.shape):
+        raise InvalidArgumentError(f"{where} takes {spec}: given shape {shape_text(array.shape)}")
+    return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
+    if wanted is None:
+        return True
+    return len(shape) == len(wanted) and all(
+        axis is None or axis == length for length, axis in zip(shape, wanted, strict=True)
+    )
+
+
+def _as_typed(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
+    array = np.asarray(value)
+    if array.dtype != dtype:
+        raise ValueError(
+            f"given {array.dtype} of shape {shape_text(array.shape)}, which is not cast; pass an array"
+            f" of {dtype}, or a list"
+        )
+    return array
+
+
+def _as_literals(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
+    natural = np.array(value)
+    if not natural.size:
+        return natural.astype(dtype)
+    if natural.dtype.kind not in _KINDS.get(_kind(dtype), ""):
+        raise ValueError(f"given {_natural_text(natural)}, which cannot be {dtype}")
+    with np.errstate(all="ignore"):  # what does not fit is found below
+        array = natural.astype(dtype)
+    if _kind(dtype) in "iu":
+        # Against the values as given: of 2**53 + 1 beside a float, `natural` is already rounded.
+        exact = (array.astype(object) == np.array(value, dtype=object)).all()
+    else:
+        exact = (np.isfinite(array) == np.isfinite(natural)).all()
+    if not exact:
+        raise ValueError(f"given {_natural_text(natural)} with a value that {dtype} cannot hold")
+    return array
+
+
+def _kind(dtype: np.dtype) -> str:
+    """Return the kind of *dtype*; the small floats that numpy does not know itself are floats."""
+    return "f" if dtype.name.startswith(("bfloat", "float")) else dtype.kind
+
+
+def _natural_text(natural: np.ndarray[Any, Any]) -> str:
+    kinds = {"b": "booleans", "U": "strings", "S": "strings", "O": "mixed or huge values"}
+    return kinds.get(natural.dtype.kind, dtype_text(natural.dtype))
+
+
+def _as_strings(value: object) -> np.ndarray[Any, Any]:
+    array = np.array(value, dtype=object) if isinstance(value, _LITERALS) else np.asarray(value)
+    if array.dtype.kind not in "USOT":
+        raise ValueError(f"given {array.dtype} of shape {shape_text(array.shape)}")
+    encoded = np.empty(array.shape, dtype=object)
+    encoded.reshape(-1)[:] = [_as_bytes(element) for element in array.reshape(-1).tolist()]
+    return encoded
+
+
+def _as_bytes(element: object) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode()
+    raise TypeError(f"given an element {element!r}, which is neither str nor bytes")
+
+
+def _listed(names: Collection[object]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
