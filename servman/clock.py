@@ -46,7 +46,10 @@ class Clock(Protocol):
 
 @final
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time.
+
+    Threads: any.
+    """
 
     def monotonic(self) -> float:
         """Return `time.monotonic()`."""

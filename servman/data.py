@@ -30,9 +30,7 @@ class ServableData(Generic[T_co]):
     __slots__ = ("_error", "_payload", "id", "origin")
 
     def __init__(self, id: ServableId, payload: T_co, origin: str | None = None) -> None:
-        if not isinstance(id, ServableId):
-            raise InvalidArgumentError(f"ServableData takes a ServableId first, not {id!r}")
-        self.id = id
+        self.id = _checked(id)
         self.origin = origin
         self._payload: T_co | None = payload
         self._error: ServmanError | None = None
@@ -44,12 +42,12 @@ class ServableData(Generic[T_co]):
         """Make an entry whose payload could not be made, with what went wrong in its place.
 
         Raises:
-            InvalidArgumentError: *error* is no exception.
+            InvalidArgumentError: *id* is no `ServableId`, or *error* no exception.
         """
         if not isinstance(error, BaseException):
             raise InvalidArgumentError(f"{id}: an error is an exception, not {error!r}")
         data: ServableData[T_co] = cls.__new__(cls)
-        data.id = id
+        data.id = _checked(id)
         data.origin = origin
         data._payload = None
         data._error = settled(error)
@@ -75,11 +73,11 @@ class ServableData(Generic[T_co]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ServableData):
             return NotImplemented
-        return (self.id, self._payload, self._error, self.origin) == (
+        return (self.id, self._payload, self.origin, _told(self._error)) == (
             other.id,
             other._payload,
-            other._error,
             other.origin,
+            _told(other._error),
         )
 
     def __hash__(self) -> int:
@@ -88,3 +86,14 @@ class ServableData(Generic[T_co]):
     def __repr__(self) -> str:
         what = repr(self._payload) if self._error is None else f"error={self._error!r}"
         return f"ServableData({self.id}, {what})"
+
+
+def _checked(id: ServableId) -> ServableId:
+    if not isinstance(id, ServableId):
+        raise InvalidArgumentError(f"ServableData takes a ServableId first, not {id!r}")
+    return id
+
+
+def _told(error: ServmanError | None) -> tuple[type[ServmanError], str] | None:
+    """Return what two errors have in common that say the same; exceptions compare by identity."""
+    return None if error is None else (type(error), str(error))

@@ -130,11 +130,17 @@ def settled(error: BaseException) -> ServmanError:
         try:
             plain = copy.copy(error)
         except Exception:  # noqa: BLE001 -- a foreign subclass with a constructor of its own
-            plain = ServmanError(str(error))
+            plain = ServmanError(_text(error))
     else:
-        kind = type(error)
-        plain = LoadFailedError(
-            f"{kind.__qualname__}: {error}" if str(error) else kind.__qualname__
-        )
-    plain.traceback = text or plain.traceback
+        said, kind = _text(error), type(error).__qualname__
+        plain = LoadFailedError(f"{kind}: {said}" if said else kind)
+    # The first place wins: an error that is passed on is raised again in places that did no wrong.
+    plain.traceback = plain.traceback or text
     return plain
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 -- a foreign __str__; its fault must not replace the error
+        return "(its text cannot be read)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import threading
@@ -54,8 +53,11 @@ class EventBus:
 
     def publish(self, event: Event) -> None:
         """Stamp *event* with the time and hand it on. Never blocks; after `close` it is dropped."""
+        if self._closed:
+            return
         if isinstance(event, ServableState):
-            event = dataclasses.replace(event, time=self._clock.wall())
+            now = self._clock.wall()
+            event = ServableState(event.id, event.manager_state, event.error, now)
         for recorder in self._recorders:
             recorder.record(event)
         for subscription in self._subscriptions:

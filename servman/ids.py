@@ -12,6 +12,9 @@ from servman.errors import InvalidArgumentError
 MAX_VERSION: Final = 2**63 - 1
 """The highest version number; TensorFlow Serving and its protocols hold versions as int64."""
 
+_MAX_DIGITS: Final = 100
+"""Leading zeros included; Python refuses to read numbers of some thousand digits."""
+
 
 def check_name(name: str) -> str:
     """Return *name* if it can name a stream.
@@ -128,7 +131,7 @@ class ServableRequest:
             return cls.newest(name)
         if rest == "earliest":
             return cls.earliest(name)
-        if rest.isascii() and rest.isdigit():
+        if rest.isascii() and rest.isdigit() and len(rest) <= _MAX_DIGITS:
             return cls.specific(name, int(rest))
         raise InvalidArgumentError(
             f'not a servable request: {text!r}; write "name", "name:3", "name:newest" or'

@@ -27,6 +27,8 @@ class LoadContext:
         attempt: 1 for the first attempt, 2 for the first retry, and so on.
         cancelled: Set as soon as the version is no longer wanted; a long load that looks at it can
             give up early by raising `LoadCancelledError`, and one that does not is unloaded afterwards.
+
+    Threads: immutable; any thread.
     """
 
     id: ServableId
@@ -76,6 +78,8 @@ class SimpleLoader(Generic[T]):
         create: Makes the servable.
         destroy: Takes it apart again; nothing to do when None.
         estimate: What it needs; nothing when None. Asked once, the answer is kept.
+
+    Threads: any, one at a time; the functions run on the pools of the manager.
     """
 
     def __init__(

@@ -52,6 +52,8 @@ class Reason:
         text: One sentence for people, naming the servable and, where known, the remedy.
         facts: The numbers, paths and names in the text, for programs.
         error: The error behind it, if one is.
+
+    Threads: immutable; any thread.
     """
 
     code: ReasonCode

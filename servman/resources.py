@@ -21,6 +21,8 @@ class Resource:
         device: The kind of device, such as "main" or "gpu".
         kind: What is counted there, such as "ram_bytes".
         instance: Which device of that kind; None where any will do.
+
+    Threads: immutable; any thread.
     """
 
     device: str
@@ -37,18 +39,25 @@ MAIN_MEMORY: Final = Resource("main", "ram_bytes")
 class ResourceAllocation:
     """How much of each resource. Entries of zero are left out, so equality is by what counts.
 
+    Threads: immutable; any thread.
+
     Raises:
-        InvalidArgumentError: A quantity is negative.
+        InvalidArgumentError: A quantity is negative, or no `int`.
     """
 
     quantities: Mapping[Resource, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for resource, quantity in self.quantities.items():
-            if quantity < 0:
-                raise InvalidArgumentError(f"{resource} cannot have the quantity {quantity}")
+            if not isinstance(quantity, int) or quantity < 0:
+                raise InvalidArgumentError(
+                    f"{resource} cannot have the quantity {quantity!r}; round up to an int from 0"
+                )
         kept = {resource: quantity for resource, quantity in self.quantities.items() if quantity}
         object.__setattr__(self, "quantities", MappingProxyType(kept))
 
     def __hash__(self) -> int:
         return hash(frozenset(self.quantities.items()))
+
+    def __reduce__(self) -> tuple[type[ResourceAllocation], tuple[dict[Resource, int]]]:
+        return ResourceAllocation, (dict(self.quantities),)  # a mapping proxy cannot be pickled

@@ -40,6 +40,8 @@ class ServableState:
         error: With END, why the incarnation failed or was cancelled; None after a plain unload.
         time: Seconds since the epoch by the clock of the bus that published it, which stamps it; 0.0
             before that.
+
+    Threads: immutable; any thread.
     """
 
     id: ServableId
@@ -60,6 +62,8 @@ class StreamAspiration:
     It is published before any state of the versions that it brings. Every incarnation of a version
     begins with START, so the END of a newly aspired version that comes before its START belongs
     to an earlier incarnation.
+
+    Threads: immutable; any thread.
     """
 
     name: str

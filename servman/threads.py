@@ -61,7 +61,7 @@ def join(thread: Thread, clock: Clock, deadline: float | None) -> bool:
     Blocks: as said. The thread is expected to be at its end, so the wait is real time.
     """
     timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
-    thread.join(timeout)
+    thread.join(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
     return not thread.is_alive()
 
 
@@ -99,6 +99,7 @@ class WorkerPool:
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())  # guards everything below
         self._size = size
+        self._closed = False
         self._jobs: collections.deque[Callable[[], None]] = collections.deque()
         self._idle = 0
         self._workers = 0
@@ -108,7 +109,7 @@ class WorkerPool:
     def submit(self, job: Callable[[], None]) -> None:
         """Run *job* soon, in a thread of the pool; see `Pool`. After `close` it is dropped."""
         with self._changed:
-            if self._size == 0:
+            if self._closed:
                 return
             self._jobs.append(job)
             if self._idle >= len(self._jobs):
@@ -117,8 +118,13 @@ class WorkerPool:
                 self._grow_locked()
 
     def resize(self, size: int) -> None:
-        """Let up to *size* jobs run at once from now on; surplus workers end after their job."""
+        """Let up to *size* jobs run at once from now on; surplus workers end after their job.
+
+        With 0, jobs wait until there is room again. After `close` nothing happens.
+        """
         with self._changed:
+            if self._closed:
+                return
             self._size = size
             for _ in self._jobs:
                 self._grow_locked()
@@ -127,23 +133,31 @@ class WorkerPool:
     def close(self) -> None:
         """Drop what is queued and let the workers end; see `Pool`."""
         with self._changed:
+            self._closed = True
             self._size = 0
-            self._jobs.clear()
+            # Let go of after the lock: destructors of what the jobs hold are foreign code.
+            dropped, self._jobs = self._jobs, collections.deque()
             self._changed.notify_all()
+        del dropped
 
     def join(self, deadline: float | None) -> bool:
         """Wait for the workers to end; see `Pool`."""
         with self._changed:
+            while self._workers:
+                if deadline is not None and self._clock.monotonic() >= deadline:
+                    return False
+                self._clock.wait_until(self._changed, deadline)
             threads = list(self._threads)
-        return all([join(thread, self._clock, deadline) for thread in threads])  # noqa: C419 -- join all
+        return all(join(thread, self._clock, None) for thread in threads)  # all at their end
 
     def _grow_locked(self) -> None:
         if self._workers < self._size:
-            self._workers += 1
-            self._started += 1
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            # Started under the lock so that `join` never meets a thread that has not begun.
-            self._threads.append(spawn(f"{self._name}-{self._started}", self._work))
+            # Started under the lock so that `join` never meets a thread that has not begun, and
+            # counted afterwards because the system may have no thread left to give.
+            self._threads.append(spawn(f"{self._name}-{self._started + 1}", self._work))
+            self._started += 1
+            self._workers += 1
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
@@ -161,5 +175,6 @@ class WorkerPool:
             self._idle -= 1
             if self._workers > self._size:
                 self._workers -= 1
+                self._changed.notify_all()  # `join` may wait for the last one
                 return None
             return self._jobs.popleft()

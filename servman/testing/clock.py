@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar, final
 
+from servman.errors import InvalidArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,15 +41,23 @@ class FakeClock:
             return self._now + self._wall_offset
 
     def advance(self, seconds: float) -> None:
-        """Move the time on and wake whoever has waited for it."""
+        """Move the time on and wake whoever has waited for it.
+
+        Raises:
+            InvalidArgumentError: *seconds* is negative; time never goes back.
+        """
+        if seconds < 0:
+            raise InvalidArgumentError(f"time never goes back: advance({seconds})")
         with self._changed:
             self._now += seconds
             due = [
-                wake
-                for deadline, wake in self._parked.values()
+                key
+                for key, (deadline, _) in self._parked.items()
                 if deadline is not None and deadline <= self._now
             ]
-        for wake in due:
+            # Taken out now: who is awake does not count as parked, even before it has run.
+            wakes = [self._parked.pop(key)[1] for key in due]
+        for wake in wakes:
             wake()
 
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
@@ -105,4 +115,4 @@ class FakeClock:
 
     def _unpark(self, key: object) -> None:
         with self._changed:
-            del self._parked[key]
+            self._parked.pop(key, None)  # `advance` may have taken it out

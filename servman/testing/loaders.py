@@ -21,6 +21,8 @@ class GatedLoader:
         let_load, let_unload: Set them to let the call return. Unloads go through unless *gate_unload*.
         contexts: The context of each call of `load`.
         unloaded: What was handed to `unload`.
+
+    Threads: any.
     """
 
     def __init__(
@@ -65,6 +67,9 @@ class FailingLoader:
     Attributes:
         attempts: How often `load` was called.
         files: What `revision` returns; change it to say that the files have changed.
+        unloaded: What was handed to `unload`.
+
+    Threads: any, one at a time.
     """
 
     def __init__(self, *errors: BaseException, servable: object = "servable") -> None:

@@ -16,6 +16,8 @@ class ManualPool:
         jobs: What was submitted and has not run yet, oldest first. A test may reorder it.
         size: What the pool was last resized to.
         closed: Whether it was closed; jobs submitted afterwards are dropped.
+
+    Threads: any, one at a time.
     """
 
     def __init__(self, size: int = 1) -> None:

@@ -21,6 +21,8 @@ class RecordingTarget(Generic[T]):
 
     Attributes:
         calls: (name, versions) of each call, oldest first.
+
+    Threads: any.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,12 @@ T = TypeVar("T")
 
 @final
 class Spawned(Generic[T]):
-    """Runs a function in a thread; `result` waits for it and returns or raises what it did."""
+    """Runs a function in a thread; `result` waits for it and returns or raises what it did.
+
+    Ask for the result even where it is None: what the function raised shows nowhere else.
+
+    Threads: any.
+    """
 
     def __init__(self, run: Callable[[], T]) -> None:
         self._run = run

@@ -1,0 +1,74 @@
+# `make` lists the targets. All that is needed is Python 3.11 or newer with pip, and make:
+# .ci/environment builds .venv from the lock files when they, or the Python, have changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint unit integration coverage wheel bench stress lock dev clean distclean
+
+export PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/coverage run --append -m pytest
+STARTED := $(shell date +%s)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: ## See the main job at work (ARGS="--platform python" does without TensorFlow)
+	@.ci/environment demo
+	@if [ -z "$(ARGS)" ] && ! $(BIN)/python -c 'import importlib.util as u; assert u.find_spec("tensorflow")' 2>/dev/null; then \
+	    echo "TensorFlow has no wheel for $$($(BIN)/python -V): the demo runs on models in plain Python."; \
+	    exec $(BIN)/servman demo --platform python; \
+	fi; \
+	exec $(BIN)/servman demo $(ARGS)
+
+test: lint unit integration coverage wheel ## Run all that CI runs, the cheap failures first
+	@$(BIN)/python .ci/closing_line.py $(STARTED) build/unit.xml build/integration.xml build/wheel.xml
+
+lint: dev ## Check format, style, types and the import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: dev ## Run the fast tests: all but tests/integration
+	@rm -f .coverage
+	$(PYTEST) --ignore=tests/integration --junit-xml=build/unit.xml
+
+integration: dev ## Run the tests on real time, files and threads
+	$(PYTEST) tests/integration --junit-xml=build/integration.xml
+
+coverage: dev ## Report the branch coverage of the tests run since the last `make unit`
+	$(BIN)/coverage report
+
+wheel: dev ## Build the wheel and run tests/api against it in an environment of its own
+	@rm -rf build/wheel build/installed
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@$(BIN)/python -m venv --without-pip build/installed
+	@$(BIN)/python -m pip --python build/installed/bin/python install --quiet --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip --python build/installed/bin/python install --quiet --no-deps build/wheel/*.whl
+	build/installed/bin/python -P -c 'import servman' # with the dependencies that the wheel names, and no more
+	@# The tools come from .venv; its .pth files, and so the editable servman, do not count on PYTHONPATH.
+	SERVMAN_UNDER_TEST=build/installed PYTHONPATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    build/installed/bin/python -P -m pytest tests/api --junit-xml=build/wheel.xml
+
+bench: dev ## Measure the figures of docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+stress: dev ## Swap versions under load for two minutes
+	$(BIN)/python -m tests.stress
+
+lock: ## Renew the lock files, with uv on the PATH (LOCK_FLAGS=--upgrade takes new versions)
+	requirements/lock $(LOCK_FLAGS)
+
+dev: ## Create or renew .venv (PYTHON=python3.12 chooses the Python)
+	@.ci/environment dev
+
+clean: ## Remove what was built, measured and cached
+	rm -rf build dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find servman tests examples -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv, too
+	rm -rf .venv

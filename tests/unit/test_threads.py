@@ -1,0 +1,299 @@
+"""Threads and the pool: as many as allowed, no more, and none is lost."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import servman.threads
+from servman.clock import SystemClock
+from servman.errors import FailedPreconditionError
+from servman.testing import FakeClock, Spawned
+from servman.testing.clock import WATCHDOG
+from servman.threads import WorkerPool, join, refuse_own_thread, spawn
+
+
+class Gate:
+    """A job that says when it has begun, and ends when it is let."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.let = threading.Event()
+        self.thread = ""
+
+    def __call__(self) -> None:
+        self.thread = threading.current_thread().name
+        self.entered.set()
+        assert self.let.wait(WATCHDOG)
+
+    def wait_entered(self) -> None:
+        assert self.entered.wait(WATCHDOG)
+
+
+@pytest.fixture
+def pools() -> Iterator[Callable[[int], WorkerPool]]:
+    """Make pools, and end them with the test."""
+    made: list[WorkerPool] = []
+
+    def make(size: int) -> WorkerPool:
+        made.append(WorkerPool("pool", size, SystemClock()))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+        assert pool.join(SystemClock().monotonic() + WATCHDOG)
+
+
+def run_through(pool: WorkerPool) -> None:
+    """Return when a job submitted now has run."""
+    gate = Gate()
+    gate.let.set()
+    pool.submit(gate)
+    gate.wait_entered()
+
+
+def test_a_spawned_thread_is_named_and_does_not_hold_the_process() -> None:
+    thread = spawn("reader", lambda: None)
+    assert (thread.name, thread.daemon) == ("reader", True)
+    assert join(thread, SystemClock(), None)
+
+
+def test_join_gives_up_at_the_deadline() -> None:
+    gate = Gate()
+    thread = spawn("gate", gate)
+    clock = SystemClock()
+    assert not join(thread, clock, clock.monotonic() - 1)
+    gate.let.set()
+    assert join(thread, clock, clock.monotonic() + 1e12)
+
+
+def test_a_call_that_would_wait_for_itself_is_refused_on_threads_of_ours_only() -> None:
+    def call() -> None:
+        try:
+            refuse_own_thread("close()")
+        except FailedPreconditionError as error:
+            raised.append(str(error))
+
+    raised: list[str] = []
+    call()
+    Spawned(call).result()
+    assert raised == []
+    assert join(spawn("bus", call), SystemClock(), None)
+    assert "close()" in raised[0]
+    assert "'bus'" in raised[0]
+
+
+def test_as_many_jobs_run_at_once_as_the_pool_is_large(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(2)
+    gates = [Gate() for _ in range(3)]
+    for gate in gates:
+        pool.submit(gate)
+    gates[0].wait_entered()
+    gates[1].wait_entered()
+    assert not gates[2].entered.is_set()
+    gates[0].let.set()
+    gates[2].wait_entered()
+    for gate in gates:
+        gate.let.set()
+
+
+def test_an_idle_thread_is_used_again(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(4)
+    for _ in range(50):
+        run_through(pool)
+    # The one before may still be on its way back to idle, so two are fair.
+    assert pool._started <= 2 + 1
+
+
+def test_jobs_submitted_together_find_a_thread_each(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(4)
+    for _ in range(20):
+        gates = [Gate() for _ in range(4)]
+        for gate in gates:
+            pool.submit(gate)
+        for gate in gates:  # hangs if one of them waits behind another
+            gate.wait_entered()
+        for gate in gates:
+            gate.let.set()
+
+
+def test_an_idle_thread_counts_for_one_job_only(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(2)
+    pool._idle = 1  # as if a thread had been woken and had not run yet
+    pool.submit(lambda: None)
+    assert pool._started == 0
+    run_through(pool)
+    assert pool._started == 1
+
+
+def test_whatever_a_job_raises_is_logged_and_the_next_one_runs(
+    pools: Callable[[int], WorkerPool], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise SystemExit("the loader called sys.exit()")
+
+    pool = pools(1)
+    with caplog.at_level(logging.ERROR):
+        pool.submit(fail)
+        run_through(pool)
+    assert "a job of pool pool raised" in caplog.text
+    assert "the loader called sys.exit()" in caplog.text
+    assert pool._started == 1
+
+
+def test_a_pool_that_grows_takes_up_what_is_queued(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(1)
+    gates = [Gate() for _ in range(3)]
+    for gate in gates:
+        pool.submit(gate)
+    gates[0].wait_entered()
+    pool.resize(3)
+    gates[1].wait_entered()
+    gates[2].wait_entered()
+    for gate in gates:
+        gate.let.set()
+
+
+def test_a_pool_that_shrinks_finishes_what_runs_and_then_runs_fewer(
+    pools: Callable[[int], WorkerPool],
+) -> None:
+    pool = pools(2)
+    first, second, third, fourth = (Gate() for _ in range(4))
+    pool.submit(first)
+    pool.submit(second)
+    first.wait_entered()
+    second.wait_entered()
+    pool.resize(1)
+    pool.submit(third)
+    pool.submit(fourth)
+    first.let.set()
+    second.let.set()
+    third.wait_entered()
+    assert not fourth.entered.is_set()
+    third.let.set()
+    fourth.wait_entered()
+    fourth.let.set()
+
+
+def test_a_pool_of_size_zero_keeps_its_jobs_until_there_is_room(
+    pools: Callable[[int], WorkerPool],
+) -> None:
+    pool = pools(0)
+    gate = Gate()
+    gate.let.set()
+    pool.submit(gate)
+    assert not gate.entered.is_set()
+    pool.resize(1)
+    gate.wait_entered()
+
+
+def test_a_job_that_has_run_is_not_kept_by_the_idle_thread(
+    pools: Callable[[int], WorkerPool],
+) -> None:
+    pool = pools(1)
+    gate = Gate()
+    gate.let.set()
+    gone = threading.Event()
+    weakref.finalize(gate, gone.set)
+    pool.submit(gate)
+    gate.wait_entered()
+    del gate
+    assert gone.wait(WATCHDOG)
+
+
+@pytest.mark.case("EX-02")
+def test_a_pool_without_work_closes_and_has_started_no_thread() -> None:
+    before = threading.active_count()
+    pool = WorkerPool("pool", 4, SystemClock())
+    assert threading.active_count() == before
+    pool.close()
+    assert pool.join(None)
+
+
+@pytest.mark.departs("EX-03")
+def test_closing_lets_running_jobs_finish_and_drops_the_queued_ones() -> None:
+    pool = WorkerPool("pool", 1, SystemClock())
+    running, queued = Gate(), Gate()
+    pool.submit(running)
+    running.wait_entered()
+    pool.submit(queued)
+    pool.close()
+    closer = Spawned(lambda: pool.join(None))
+    assert not closer.done
+    running.let.set()
+    assert closer.result()
+    assert not queued.entered.is_set()
+
+
+def test_join_gives_up_at_the_deadline_by_the_injected_clock() -> None:
+    clock = FakeClock()
+    pool = WorkerPool("pool", 1, clock)
+    gate = Gate()
+    pool.submit(gate)
+    gate.wait_entered()
+    pool.close()
+    joining = Spawned(lambda: pool.join(clock.monotonic() + 30.0))
+    clock.wait_until_parked(1)
+    clock.advance(30.0)
+    assert joining.result() is False
+    gate.let.set()
+    assert pool.join(None)
+
+
+def test_a_closed_pool_drops_jobs_and_is_not_revived_by_a_resize() -> None:
+    pool = WorkerPool("pool", 1, SystemClock())
+    running, late = Gate(), Gate()
+    pool.submit(running)
+    running.wait_entered()
+    pool.close()
+    pool.resize(4)
+    pool.submit(late)
+    running.let.set()
+    assert pool.join(SystemClock().monotonic() + WATCHDOG)
+    assert pool._started == 1
+    assert not late.entered.is_set()
+
+
+def test_destructors_of_dropped_jobs_run_without_the_lock() -> None:
+    class Job:
+        def __call__(self) -> None: ...
+
+        def __del__(self) -> None:
+            free.append(not pool._changed._lock.locked())  # type: ignore[attr-defined] # typeshed hides it
+
+    free: list[bool] = []
+    pool = WorkerPool("pool", 0, SystemClock())
+    pool.submit(Job())
+    pool.close()
+    assert free == [True]
+
+
+def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, run: Callable[[], None]) -> servman.threads.Thread:
+        raise RuntimeError("can't start new thread")
+
+    ran = threading.Event()
+    pool = WorkerPool("pool", 1, SystemClock())
+    with monkeypatch.context() as patched:
+        patched.setattr(servman.threads, "spawn", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            pool.submit(ran.set)
+    run_through(pool)
+    assert ran.is_set()
+    pool.close()
+    assert pool.join(None)
+
+
+def test_jobs_run_in_the_order_in_which_they_came(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(1)
+    ran: collections.deque[int] = collections.deque()
+    for number in range(20):
+        pool.submit(lambda number=number: ran.append(number))  # type: ignore[misc] # mypy: lambda default
+    run_through(pool)
+    assert list(ran) == list(range(20))
