@@ -1,0 +1,170 @@
+"""`make stress`: swap versions for two minutes under eight request threads.
+
+Not one request may fail, and threads, file descriptors and memory must not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from servman import (
+    ManagerState,
+    ModelConfig,
+    ServerConfig,
+    ServerCore,
+    ServerCoreOptions,
+    ServmanError,
+)
+
+_THREADS = 8
+_WARM_UP = 0.2
+"""The share of the time after which growth is measured: caches and pools have filled by then."""
+
+_MOST_GROWTH = 8 * 1024 * 1024
+"""Bytes of resident memory that count as noise of the allocator over the whole run."""
+
+_SOURCE = """\
+VERSION = {version}
+BALLAST = bytes(1_000_000)
+
+
+class Model:
+    def __init__(self):
+        self.gone = False
+
+    def predict(self, inputs, signature_name="serving_default", output_filter=None):
+        if self.gone:
+            raise RuntimeError("asked after its unload")
+        return {{"version": VERSION}}
+
+
+def load(context):
+    return Model()
+
+
+def unload(model):
+    model.gone = True
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the process holds."""
+
+    threads: int
+    descriptors: int
+    memory: int
+
+    @classmethod
+    def now(cls) -> Usage:
+        """Read it from the system."""
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return cls(
+            threading.active_count(),
+            sum(1 for _ in Path("/proc/self/fd").iterdir()),
+            pages * os.sysconf("SC_PAGE_SIZE"),
+        )
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._base = folder / "base"
+        self._staging = folder / "staging"
+        self._seconds = seconds
+        self._base.mkdir()
+        self._staging.mkdir()
+        self._stop = threading.Event()
+        self._counts = [0] * _THREADS
+        self._failures: list[str] = []
+        config = ServerConfig([ModelConfig("m", str(self._base), "python")])
+        self._core = ServerCore(config, options=ServerCoreOptions(platforms=("python",)))
+
+    def run(self) -> bool:
+        """Swap until the time is up; return whether all was well."""
+        self._core.start()
+        self._publish(1)
+        self._core.wait_until_available("m:1", timeout=30)
+        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(_THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            before, swaps = self._swap()
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        after = Usage.now()
+        report = self._core.close()
+        return self._judge(before, after, swaps, closed=bool(report))
+
+    def _swap(self) -> tuple[Usage, int]:
+        started, version, before = time.monotonic(), 1, None
+        while (passed := time.monotonic() - started) < self._seconds:
+            version += 1
+            self._publish(version)
+            self._core.wait_until_available(f"m:{version}", timeout=30)
+            self._core.wait_until(f"m:{version - 1}", ManagerState.END, timeout=30)
+            shutil.rmtree(self._base / str(version - 1))
+            if before is None and passed > _WARM_UP * self._seconds:
+                before = Usage.now()
+        return before or Usage.now(), version - 1
+
+    def _publish(self, version: int) -> None:
+        staged = self._staging / str(version)
+        staged.mkdir()
+        (staged / "servable.py").write_text(_SOURCE.format(version=version))
+        staged.rename(self._base / str(version))
+
+    def _ask(self, number: int) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._core.get_servable_handle("m") as handle:
+                    answer = handle.servable.predict({})["version"]
+                    if answer != handle.id.version:
+                        self._failures.append(f"{handle.id} answered {answer}")
+            except (ServmanError, RuntimeError) as error:
+                self._failures.append(repr(error))
+            self._counts[number] += 1
+
+    def _judge(self, before: Usage, after: Usage, swaps: int, *, closed: bool) -> bool:
+        print(f"requests: {sum(self._counts):,}, failed: {len(self._failures)}, swaps: {swaps:,}")
+        print(f"threads: {before.threads} -> {after.threads}")
+        print(f"file descriptors: {before.descriptors} -> {after.descriptors}")
+        print(f"memory: {before.memory / 2**20:.1f} -> {after.memory / 2**20:.1f} MiB")
+        print(f"closed cleanly: {closed}")
+        for failure in self._failures[:5]:
+            print("failed:", failure)
+        return (
+            not self._failures
+            and closed
+            and min(self._counts) > 0
+            and after.threads <= before.threads
+            and after.descriptors <= before.descriptors
+            and after.memory - before.memory <= _MOST_GROWTH
+        )
+
+
+def main() -> int:
+    """Run it; return 0 if all was well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory() as folder:
+        well = Soak(Path(folder), seconds).run()
+    print("all is well" if well else "NOT WELL")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
