@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
+from servman.data import ServableData
 from servman.errors import (
     ClosedError,
     FailedPreconditionError,
@@ -35,7 +36,6 @@ from servman.threads import join as join_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from servman.data import ServableData
     from servman.events import EventBus
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
@@ -188,9 +188,9 @@ class AspiredVersionsManager:
     def close(self, timeout: float | None = 30.0) -> CloseReport:
         """Take no more aspirations, let handles close, unload everything, end every thread.
 
-        Lookups find nothing from the moment of the call. Loads that wait or pause are cancelled; a
-        load that runs is told so and unloaded when it returns. Every version gets its END. Idempotent;
-        of two concurrent calls both wait and report the same.
+        Every version that serves is told UNLOADING and then no longer found. Loads that wait or pause
+        are cancelled; a load that runs is told so and unloaded when it returns. Every version gets its
+        END. Idempotent; of two concurrent calls both wait and report the same.
 
         Blocks: until all of that is done, or for *timeout* seconds (None: for ever).
 
@@ -230,11 +230,14 @@ class AspiredVersionsManager:
         afterwards, with the new loader.
 
         Raises:
-            InvalidArgumentError: An entry belongs to another stream, or two have one id. Nothing
-                changes.
+            InvalidArgumentError: An entry is no `ServableData` or belongs to another stream, or two
+                have one id. Nothing changes.
         """
         check_name(name)
         entries = tuple(versions)
+        for one in entries:
+            if not isinstance(one, ServableData):
+                raise InvalidArgumentError(f"stream {name!r}: {one!r} is no ServableData")
         strangers = [str(one.id) for one in entries if one.id.name != name]
         if strangers:
             raise InvalidArgumentError(
@@ -288,7 +291,7 @@ class AspiredVersionsManager:
     @overload
     def get_servable_handle(
         self, request: ServableRequest | ServableId | str, type: None = None
-    ) -> ServableHandle[object]: ...
+    ) -> ServableHandle[Any]: ...
     @overload
     def get_servable_handle(
         self, request: ServableRequest | ServableId | str, type: type[T]
@@ -318,9 +321,9 @@ class AspiredVersionsManager:
             raise self._not_found(ServableRequest.of(request))
         handle: ServableHandle[object] = new_handle(ServableHandle)
         handle._entry = entry  # noqa: SLF001 -- inline: this is the path of every request
-        if type is not None and not isinstance(entry.servable, type):
+        if type is not None:
             stream = entry = None  # a traceback keeps frames alive, and so whatever they name
-            raise _wrong_type(handle, type)
+            _check_type(handle, type)
         return handle
 
     def get_available_handles(
@@ -332,11 +335,16 @@ class AspiredVersionsManager:
             type: Leave out servables that are not instances of it.
         """
         handles = self._serving.handles()
-        return {
-            key: handle
-            for key, handle in handles.items()
-            if type is None or isinstance(handle.servable, type)
-        }
+        try:
+            return {
+                key: handle
+                for key, handle in handles.items()
+                if type is None or isinstance(handle.servable, type)
+            }
+        except BaseException:
+            for handle in handles.values():
+                handle.close()
+            raise
 
     def list_available_ids(self) -> list[ServableId]:
         """Return what lookups find now, in ascending order."""
@@ -404,13 +412,19 @@ class AspiredVersionsManager:
         )
 
 
-def _wrong_type(handle: ServableHandle[object], wanted: type[object]) -> InvalidArgumentError:
-    error = InvalidArgumentError(
-        f"{handle.id} is a {type(handle.servable).__qualname__}, not the {wanted.__qualname__} that"
-        " was asked for"
-    )
-    handle.close()  # the traceback will keep the frames alive that name the handle
-    return error
+def _check_type(handle: ServableHandle[object], wanted: type[object]) -> None:
+    """Close *handle* and raise unless its servable is a *wanted*: the traceback keeps the handle."""
+    which, found = handle.id, type(handle.servable).__qualname__
+    try:
+        fits = isinstance(handle.servable, wanted)
+    except BaseException:
+        handle.close()
+        raise
+    if not fits:
+        handle.close()
+        raise InvalidArgumentError(
+            f"{which} is a {found}, not the {wanted.__qualname__} that was asked for"
+        )
 
 
 def _check_count(option: str, value: int, *, least: int) -> None:

@@ -58,6 +58,7 @@ def explain(  # noqa: PLR0911 -- one answer for each state
     which, age = snapshot.id, now - snapshot.since
     attempt = f"attempt {max(1, snapshot.attempts)} of {max_attempts}"
     facts: dict[str, object] = {"since": snapshot.since, "attempts": snapshot.attempts}
+    cause = str(snapshot.error).removeprefix(f"{which}: ")
     match snapshot.state:
         case HarnessState.NEW:
             return _waiting(snapshot, siblings)
@@ -66,7 +67,7 @@ def explain(  # noqa: PLR0911 -- one answer for each state
             return Reason(ReasonCode.QUEUED, text, {"ahead": ahead})
         case HarnessState.LOADING if snapshot.retry_at is not None:
             wait = max(0.0, snapshot.retry_at - now)
-            text = f"{which} is tried again in {wait:.1f} s; {attempt} failed: {snapshot.error}"
+            text = f"{which} is tried again in {wait:.1f} s; {attempt} failed: {cause}"
             facts["retry_in"] = wait
             return Reason(ReasonCode.RETRYING, text, facts, snapshot.error)
         case HarnessState.LOADING:
@@ -83,10 +84,16 @@ def explain(  # noqa: PLR0911 -- one answer for each state
             text = f"{which} has been unloading for {age:.1f} s"
             return Reason(ReasonCode.UNLOADING, text, facts)
         case HarnessState.ERROR:
-            text = f"{which} failed after {snapshot.attempts} attempts: {snapshot.error}"
+            text = f"{which} failed{_after(snapshot.attempts)}: {cause}"
             return Reason(ReasonCode.FAILED, text, facts, snapshot.error)
         case HarnessState.DISABLED:
             return Reason(ReasonCode.UNLOADED, f"{which} was unloaded by the policy", facts)
+
+
+def _after(attempts: int) -> str:
+    if not attempts:
+        return ""
+    return " after 1 attempt" if attempts == 1 else f" after {attempts} attempts"
 
 
 def _waiting(snapshot: ServableStateSnapshot, siblings: Sequence[ServableStateSnapshot]) -> Reason:

@@ -110,6 +110,7 @@ class LoaderHarness:
         retry_at: When the next attempt is due; set only in the pause before it.
         revision: What its files looked like when the last attempt began.
         revision_at: When to look at them again.
+        looking: Whether a look at them has not returned yet.
     """
 
     __slots__ = (
@@ -120,6 +121,7 @@ class LoaderHarness:
         "attempts",
         "data",
         "incarnation",
+        "looking",
         "may_retry",
         "retry_at",
         "revision",
@@ -135,6 +137,7 @@ class LoaderHarness:
         self.retry_at: float | None = None
         self.revision: Hashable = NO_REVISION
         self.revision_at: float | None = None
+        self.looking = False
         self._state = HarnessState.NEW
         self._error: ServmanError | None = None
         self._since = now
@@ -199,6 +202,7 @@ class LoaderHarness:
         """End the pause: the next attempt waits for its thread."""
         self._since = now
         self.retry_at = None
+        self.revision_at = None
 
     def begin_attempt(self, now: float) -> None:
         """Count an attempt that starts now."""

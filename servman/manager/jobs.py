@@ -38,9 +38,10 @@ def load(
     try:
         servable = _load(loader, order, cancelled, pre_load_hook)
     except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
-        _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, error)
+        failure = settled(error)
+        _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, failure)
         retriable = _may_retry(should_retry, error, order.data.id)
-        return LoadReturned(order.incarnation, None, settled(error), retriable, revision)
+        return LoadReturned(order.incarnation, None, failure, retriable, revision)
     return LoadReturned(order.incarnation, servable, None, retriable=False, revision=revision)
 
 
@@ -57,11 +58,11 @@ def unload(order: StartUnload, servable: object) -> UnloadReturned:
 def read_revision(order: ReadRevision) -> RevisionRead:
     """Return whether the files have changed since the last attempt began."""
     try:
-        changed = _revision(order.data.payload) != order.known
+        changed = bool(_revision(order.data.payload) != order.known)
     except BaseException:  # noqa: BLE001 -- foreign code: the comparison of two revisions
         _log.exception("%s: cannot compare the revisions of its files", order.data.id)
         changed = False
-    return RevisionRead(order.incarnation, changed)
+    return RevisionRead(order.incarnation, order.known, changed)
 
 
 def _load(
@@ -93,9 +94,7 @@ def _may_retry(
 
 
 def _revision(loader: Loader) -> Hashable:
-    if not isinstance(loader, RevisedLoader):
-        return NO_REVISION
     try:
-        return loader.revision()
+        return loader.revision() if isinstance(loader, RevisedLoader) else NO_REVISION
     except BaseException as error:  # noqa: BLE001 -- files that cannot be looked at look like this
-        return ("cannot be read", type(error).__qualname__, str(error))
+        return ("cannot be read", str(settled(error)))

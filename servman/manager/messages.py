@@ -63,9 +63,10 @@ class UnloadReturned:
 @final
 @dataclass(frozen=True, slots=True)
 class RevisionRead:
-    """Whether the files of a failed or pausing incarnation have changed since its last attempt."""
+    """Whether the files of a failed or pausing incarnation no longer are as *known*."""
 
     incarnation: int
+    known: Hashable
     changed: bool
 
 

@@ -117,7 +117,7 @@ class Reconciler:
         if event is not None:
             self._take(event)
         self._wake()
-        for name in tuple(self.changed):
+        for name in sorted(self.changed):  # a set's own order differs from run to run
             self._apply_policy(name)
         self._fill_lanes()
         self._finish_closing()
@@ -244,9 +244,13 @@ class Reconciler:
 
     def _revision_read(self, event: RevisionRead) -> None:
         harness = self._incarnations.get(event.incarnation)
-        if harness is None or not (harness.paused or harness.ended):
-            return  # it went, or was tried again, while its files were looked at
-        if event.changed:
+        if harness is None:
+            return  # it went while its files were looked at
+        harness.looking = False
+        if not (harness.paused or harness.ended):
+            return  # it is being tried again
+        # An attempt that began after the look knows the files better than the look does.
+        if event.changed and event.known is harness.revision:
             self._try_again(harness)
         else:
             self._watch_revision(harness)
@@ -260,7 +264,8 @@ class Reconciler:
         harness = self._find(id)
         if harness is not None:
             harness.may_retry = False
-            if harness.paused:
+            if harness.paused or (harness.attempts and self._loads.waits(harness.incarnation)):
+                self._loads.leave(harness.incarnation)
                 self._end(harness, harness.error)
 
     def _close(self, deadline: float | None) -> None:
@@ -346,10 +351,10 @@ class Reconciler:
         else:
             harness.fail(error, self._now)
         self._emit(PublishState(harness.id, ManagerState.END, error))
-        if harness.aspired:
-            self._watch_revision(harness)
-        else:
+        if not harness.aspired:
             self._forget(harness)
+        elif error is not None:
+            self._watch_revision(harness)
         self._touch(harness.id.name)
 
     def _forget(self, harness: LoaderHarness) -> None:
@@ -378,6 +383,7 @@ class Reconciler:
                 self._resume(harness)
             elif harness.revision_at is not None and harness.revision_at <= self._now:
                 harness.revision_at = None
+                harness.looking = True
                 self._emit(ReadRevision(incarnation, harness.data, harness.revision))
 
     def _apply_policy(self, name: str) -> None:
@@ -389,7 +395,7 @@ class Reconciler:
         try:
             while (action := self._options.policy.next_action(stream.snapshots())) is not None:
                 self._act(stream, action)
-        except Exception as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
+        except BaseException as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
             self._emit(PolicyFailed(name, settled(error)))
         if not stream.harnesses and not stream.successors:
             del self._streams[name]
@@ -448,7 +454,7 @@ class Reconciler:
         return stream.harnesses.get(id.version) if stream else None
 
     def _watch_revision(self, harness: LoaderHarness) -> None:
-        if harness.revision is not NO_REVISION:
+        if harness.revision is not NO_REVISION and not harness.looking:
             harness.revision_at = self._now + self._options.revision_interval
             heapq.heappush(self._wakes, (harness.revision_at, harness.incarnation))
 
@@ -470,7 +476,7 @@ def _can_stay(harness: LoaderHarness, data: ServableData[Loader]) -> bool:
 def _left_behind(snapshot: ServableStateSnapshot) -> ClosedError:
     match snapshot.state:
         case HarnessState.QUIESCING:
-            what = "handles on it are still open"
+            what = "it waited for its handles to close"
         case HarnessState.LOADING:
             what = "its load has not returned"
         case _:

@@ -61,6 +61,7 @@ class ServingMap:
             entry = stream.by_text.get(version) if stream is not None else None
             if entry is not None:  # the usual spelling; another one, such as "m:03", is parsed
                 return entry
+            del stream  # a request that cannot be read raises, and its traceback keeps this frame
         return self._find(ServableRequest.of(request))
 
     def _find(self, request: ServableRequest) -> Entry | None:
