@@ -28,6 +28,8 @@ class TensorSpec:
             axes is not known either.
         name: What the model calls it inside, such as "serving_default_x:0"; empty where that means
             nothing.
+
+    Threads: immutable; any thread.
     """
 
     dtype: np.dtype | None
@@ -47,6 +49,8 @@ class Signature:
         inputs: What it takes, by name.
         outputs: What it gives, by name.
         method_name: What kind of call it is meant for.
+
+    Threads: immutable; any thread.
     """
 
     inputs: Mapping[str, TensorSpec]

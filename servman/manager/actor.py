@@ -34,7 +34,7 @@ from servman.manager.serving import ServingMap, count_handles
 from servman.state import ServableState, StreamAspiration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from servman.clock import Clock
     from servman.events import Event as BusEvent
@@ -151,7 +151,10 @@ class Actor:
     def run(self) -> None:
         """Step until everything is closed. The body of the manager's thread."""
         while self._left is None:
-            self.step(block=True)
+            try:
+                self.step(block=True)
+            except Exception:  # noqa: BLE001 -- a fault of servman's; the other streams go on
+                _log.exception("the manager failed at a step; please report this")
 
     def step(self, *, block: bool = False) -> bool:
         """Take up one event, or the time if it has come for something; return whether there was one.
@@ -168,10 +171,8 @@ class Actor:
             return True  # the first of two signals
         if isinstance(event, LoadReturned):
             self._kept[event.incarnation].servable = event.servable
-        effects = self._reconciler.handle(event, started)
-        self._publish_snapshots()
-        for effect in effects:
-            self._carry_out(effect)
+        self._carry_out(self._reconciler.take(event, started))
+        self._carry_out(self._reconciler.settle())
         took = self._clock.monotonic() - started
         if took > _SLOW_STEP:
             _log.warning("a step of the manager took %.1f s, at %s", took, type(event).__name__)
@@ -250,7 +251,22 @@ class Actor:
 
     # ---- effects -------------------------------------------------------------------------------
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 -- one line for each kind
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        """Carry out *effects* in order.
+
+        Snapshots are published before the first state that tells of them, and after lookups find a
+        version that became ready: so no lookup fails with the reason that the version is available.
+        """
+        for effect in effects:
+            if isinstance(effect, PublishState | PublishAspiration):
+                self._publish_snapshots()
+            try:
+                self._do(effect)
+            except Exception:  # noqa: BLE001 -- no thread to be had, perhaps; the other streams go on
+                _log.exception("the manager could not carry out %r", effect)
+        self._publish_snapshots()
+
+    def _do(self, effect: Effect) -> None:  # noqa: C901 -- one line for each kind
         match effect:
             case PublishState():
                 self._publish(ServableState(effect.id, effect.state, effect.error))

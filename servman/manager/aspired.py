@@ -57,6 +57,8 @@ class CloseReport:
     Attributes:
         left: The versions that had not gone by the deadline, each in the state in which it was left:
             QUIESCING while handles are open, LOADING or UNLOADING while its loader has not returned.
+
+    Threads: immutable; any thread.
     """
 
     left: tuple[ServableStateSnapshot, ...] = ()

@@ -85,6 +85,8 @@ class ServableStateSnapshot:
         handles: About how many handles hold it. For people; policies see 0.
         retry_at: When the next attempt is due, if one is waited for.
         incarnation: Grows with every start of any version.
+
+    Threads: immutable; any thread.
     """
 
     id: ServableId

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from servman.errors import InternalError, settled
-from servman.loader import LoadContext, RevisedLoader
+from servman.loader import LoadContext
 from servman.manager.harness import NO_REVISION
 from servman.manager.messages import LoadReturned, RevisionRead, UnloadReturned
 
@@ -95,6 +95,8 @@ def _may_retry(
 
 def _revision(loader: Loader) -> Hashable:
     try:
-        return loader.revision() if isinstance(loader, RevisedLoader) else NO_REVISION
+        # Asked by its name: `isinstance` of a protocol costs more than the rest of this function.
+        look: Callable[[], Hashable] | None = getattr(loader, "revision", None)
+        return NO_REVISION if look is None else look()
     except BaseException as error:  # noqa: BLE001 -- files that cannot be looked at look like this
         return ("cannot be read", str(settled(error)))

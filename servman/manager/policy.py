@@ -25,7 +25,10 @@ class ActionKind(Enum):
 @final
 @dataclass(frozen=True, slots=True)
 class ServableAction:
-    """Load or unload this version."""
+    """Load or unload this version.
+
+    Threads: immutable; any thread.
+    """
 
     kind: ActionKind
     id: ServableId
@@ -63,6 +66,8 @@ class AvailabilityPreservingPolicy:
 
     So the last ready version of a stream stays until an aspired one is ready, for ever if none
     succeeds. For a while two versions are in memory.
+
+    Threads: keeps nothing; any thread.
     """
 
     def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> ServableAction | None:
@@ -79,6 +84,8 @@ class ResourcePreservingPolicy:
     """Keeps memory free: a new version is loaded only once every unwanted one is gone.
 
     Between the two the stream has no version to serve, and it stays so if the new one fails.
+
+    Threads: keeps nothing; any thread.
     """
 
     def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> ServableAction | None:

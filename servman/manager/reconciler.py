@@ -100,32 +100,42 @@ class Reconciler:
         self._count = 0
         self._loads = Lane(options.num_load_threads)
         self._unloads = Lane(options.num_unload_threads)
-        self._wakes: list[
-            tuple[float, int]
-        ] = []  # a heap of (time, incarnation); stale ones are passed over
+        # A heap of (time, incarnation); those that have become stale are passed over.
+        self._wakes: list[tuple[float, int]] = []
         self._deadline: float | None = None
         self._closing = False
         self._closed = False
+        self._unsettled: set[str] = set()
         self._effects: list[Effect] = []
         self._now = 0.0
 
-    def handle(self, event: Event | None, now: float) -> list[Effect]:
-        """Take up *event* (None: only time has passed) and return what is to be done, in order."""
+    def take(self, event: Event | None, now: float) -> list[Effect]:
+        """Take up *event* (None: only time has passed); return what follows from it, in order.
+
+        `settle` is to be called when that is carried out: so a version is served, and whoever waits
+        for it is told, before anybody thinks about what is next.
+        """
         if self._closed:
             return []
         self._now = now
         if event is not None:
             self._take(event)
         self._wake()
-        for name in sorted(self.changed):  # a set's own order differs from run to run
+        return self._taken_effects()
+
+    def settle(self) -> list[Effect]:
+        """Return what to do next about the streams that have changed, in order."""
+        if self._closed:
+            return []
+        for name in sorted(self._unsettled):  # a set's own order differs from run to run
             self._apply_policy(name)
+        self._unsettled.clear()
         self._fill_lanes()
         self._finish_closing()
-        effects, self._effects = self._effects, []
-        return effects
+        return self._taken_effects()
 
     def next_wake(self) -> float | None:
-        """Return when `handle` is to be called at the latest, event or not; None: no need."""
+        """Return when `take` is to be called at the latest, event or not; None: no need."""
         if self._closed:
             return None
         times = [self._wakes[0][0]] if self._wakes else []
@@ -315,7 +325,7 @@ class Reconciler:
             self._emit(PublishState(harness.id, ManagerState.LOADING))
         harness.begin_attempt(self._now)
         self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts))
-        self._touch(harness.id.name)
+        self.changed.add(harness.id.name)
 
     def _quiesce(self, harness: LoaderHarness) -> None:
         harness.request_unload(self._now)
@@ -327,7 +337,7 @@ class Reconciler:
         if harness.state is HarnessState.QUIESCED:
             harness.move(HarnessState.UNLOADING, self._now)
         self._emit(StartUnload(harness.incarnation, harness.data))
-        self._touch(harness.id.name)
+        self.changed.add(harness.id.name)
 
     def _try_again(self, harness: LoaderHarness) -> None:
         """Start over, attempts from 1: in this incarnation if it pauses, in a new one if it ended."""
@@ -407,6 +417,7 @@ class Reconciler:
                 f"the policy of stream {stream.name!r} named {action.id}, which is not among its"
                 " snapshots"
             )
+        self.changed.add(stream.name)
         match action.kind:
             case ActionKind.LOAD:
                 harness.request_load(self._now)
@@ -427,9 +438,10 @@ class Reconciler:
             return
         if self._incarnations and (self._deadline is None or self._now < self._deadline):
             return
-        left = tuple(harness.snapshot() for harness in self._incarnations.values())
-        for snapshot in left:
-            self._emit(PublishState(snapshot.id, ManagerState.END, _left_behind(snapshot)))
+        harnesses = list(self._incarnations.values())
+        left = tuple(harness.snapshot() for harness in harnesses)
+        for harness, snapshot in zip(harnesses, left, strict=True):
+            self._end(harness, _left_behind(snapshot))
         self._closed = True
         self._emit(Closed(left))
 
@@ -438,8 +450,14 @@ class Reconciler:
     def _emit(self, effect: Effect) -> None:
         self._effects.append(effect)
 
+    def _taken_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
     def _touch(self, name: str) -> None:
+        """Have the snapshots of *name* published, and its policy asked."""
         self.changed.add(name)
+        self._unsettled.add(name)
 
     def _serve(self, stream: _Stream) -> None:
         ready = {

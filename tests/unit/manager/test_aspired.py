@@ -115,7 +115,7 @@ def test_snapshots_have_changed_when_a_state_is_published() -> None:
         rig.bring("m")
     rig.settle()
     assert seen == [
-        ("START", HarnessState.LOADING),
+        ("START", HarnessState.NEW),
         ("LOADING", HarnessState.LOADING),
         ("AVAILABLE", HarnessState.READY),
         ("UNLOADING", HarnessState.QUIESCING),
@@ -254,7 +254,7 @@ def test_the_policy_is_asked_for_streams_in_the_same_order_in_every_run() -> Non
     rig.step()
     asked.clear()
     for name in names:
-        rig.manager._actor._reconciler.changed.add(name)
+        rig.manager._actor._reconciler._unsettled.add(name)
     rig.aspire("one more")
     assert asked == sorted(names)
 
