@@ -441,7 +441,10 @@ class Reconciler:
         harnesses = list(self._incarnations.values())
         left = tuple(harness.snapshot() for harness in harnesses)
         for harness, snapshot in zip(harnesses, left, strict=True):
-            self._end(harness, _left_behind(snapshot))
+            error = _left_behind(snapshot)
+            harness.fail(error, self._now)
+            self._emit(PublishState(harness.id, ManagerState.END, error))
+            self.changed.add(harness.id.name)
         self._closed = True
         self._emit(Closed(left))
 

@@ -260,3 +260,13 @@ def test_a_load_that_outlives_the_deadline_does_not_hold_closing_up() -> None:
     report = manager.close(0.01)
     assert [one.state for one in report.left] == [HarnessState.LOADING]
     loader.let_load.set()  # its thread ends now; the suite sees to that
+
+
+def test_what_was_left_behind_is_shown_as_ended_afterwards(rig: Rig) -> None:
+    rig.bring("m", 1)
+    with rig.handle("m"):
+        rig.begin_close(0.0)
+        assert rig.report().left[0].state is HarnessState.QUIESCING
+        (snapshot,) = rig.manager.snapshots()
+        assert snapshot.state is HarnessState.ERROR
+        assert snapshot.error == rig.end("m:1")
