@@ -1,1 +1,6 @@
 """Records what the event bus carries, and lets callers wait for it."""
+
+from servman.monitor.monitor import ServableStateMonitor
+from servman.monitor.result import WaitResult
+
+__all__ = ["ServableStateMonitor", "WaitResult"]
