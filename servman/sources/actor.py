@@ -1,0 +1,201 @@
+"""The one place that decides what a file system source looks at, and when, and what it sends."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import TYPE_CHECKING, final
+
+from servman.sources.look import Lookout
+from servman.sources.stream import MonitoredStream, Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from servman.clock import Clock
+    from servman.flow import Target
+    from servman.sources.config import ServableToMonitor
+    from servman.sources.look import Lister, Look, Place
+    from servman.sources.watcher import Watcher
+    from servman.threads import Pool
+
+_log = logging.getLogger(__name__)
+
+
+@final
+class SourceActor:
+    """Takes jobs from a mailbox, one by one, and does what the time asks for between them.
+
+    Threads: `post`, `hanging_for` and the lookups in `streams` any; everything else one at a time,
+        which is the thread that `run` is on, once there is one.
+
+    Attributes:
+        target: Where the lists go; set before the first look.
+        closed: Once true, nothing more is sent and `run` returns.
+        streams: What is known of each servable, by name.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        poll_interval: float,
+        keep_last: bool,
+        lister: Lister,
+        pool: Pool,
+        watcher: Watcher,
+    ) -> None:
+        self._clock = clock
+        self._poll_interval = poll_interval
+        self._keep_last = keep_last
+        self._watcher = watcher
+        self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._next_round = clock.monotonic() if poll_interval >= 0 else None
+        self.lookout = Lookout(lister, pool, clock, self.wake)
+        self.target: Target[str] | None = None
+        self.closed = False
+        self.streams: dict[str, MonitoredStream] = {}
+
+    def post(self, job: Callable[[], None]) -> None:
+        """Have *job* run by the actor. Never blocks."""
+        self._mailbox.put(job)
+
+    def wake(self) -> None:
+        """Have the actor look around."""
+        self._mailbox.put(lambda: None)
+
+    def run(self) -> None:
+        """Do what is due, and wait for more, until `closed`."""
+        while not self.closed:
+            job = self._clock.receive(self._mailbox, self._deadline())
+            try:
+                self._begin_round_if_due()
+                self._turn(job)
+            except BaseException:  # noqa: BLE001 -- the thread survives what one step raises
+                _log.exception("the source failed at a step; it goes on")
+            del job
+
+    def step(self) -> bool:
+        """Do what is due now, the next round included; return whether anything was."""
+        due = self._begin_round_if_due()
+        return self._turn(self._next_job()) or due
+
+    def work_off(self) -> None:
+        """Do what has been posted, and what follows from it."""
+        while self._turn(self._next_job()):
+            pass
+
+    def add(self, servables: Mapping[str, ServableToMonitor]) -> list[MonitoredStream]:
+        """Look after *servables* too; return the streams of those that are new or changed."""
+        added = []
+        for name, servable in servables.items():
+            before = self.streams.get(name)
+            if before is None or before.servable != servable:
+                sent = before.sent if before is not None else None
+                stream = MonitoredStream(servable, keep_last=self._keep_last, sent=sent)
+                self.streams[name] = stream
+                added.append(stream)
+        return added
+
+    def reconfigure(self, servables: Mapping[str, ServableToMonitor]) -> None:
+        """Look after *servables* and no others; see `FileSystemStoragePathSource.update_config`."""
+        for name in [name for name in self.streams if name not in servables]:
+            if self.streams.pop(name).sent:
+                self._send(name, ())
+        for stream in self.add(servables):
+            self._begin(stream)
+        self._watcher.retain({servable.base_path for servable in servables.values()})
+
+    def begin_round(self) -> None:
+        """Look at every base path; a look in flight is repeated, for it may have seen less."""
+        self._put_off_round()
+        for stream in self.streams.values():
+            self._begin(stream, again=True)
+
+    def look_at_path(self, path: str) -> None:
+        """Look at *path* for each servable that has it: something has happened there."""
+        for stream in self.streams.values():
+            if stream.servable.base_path == path:
+                self._begin(stream, again=True)
+
+    def hanging_for(self, place: Place) -> float | None:
+        """Return for how many seconds a look at *place* has been hanging; None if none is."""
+        look = self.lookout.in_flight(place)
+        if look is None or not look.left_behind or look.begun is None:
+            return None
+        return self._clock.monotonic() - look.begun
+
+    def _next_job(self) -> Callable[[], None] | None:
+        try:
+            return self._mailbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _turn(self, job: Callable[[], None] | None) -> bool:
+        if job is not None:
+            job()
+        taken = 0
+        now = self._clock.wall()
+        for look in self.lookout.collect():
+            taken += 1
+            self._take(look, now)
+        for look in self.lookout.lose_patience():
+            _log.warning(
+                "servable %r: a look at base path %s hangs; the others go on", look.name, look.path
+            )
+        return self.lookout.dispatch() or taken > 0 or job is not None
+
+    def _deadline(self) -> float | None:
+        instants = (self._next_round, self.lookout.next_check)
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def _put_off_round(self) -> None:
+        interval = self._poll_interval
+        self._next_round = self._clock.monotonic() + interval if interval > 0 else None
+
+    def _begin_round_if_due(self) -> bool:
+        if self._next_round is None or self._clock.monotonic() < self._next_round:
+            return False
+        self._put_off_round()
+        for stream in self.streams.values():
+            self._begin(stream)
+        return True
+
+    def _begin(self, stream: MonitoredStream, *, again: bool = False) -> None:
+        if self.target is None:  # configured before it is connected; looked at when it is started
+            return
+        place = stream.place
+        flying = self.lookout.begin(place, stream, identify=self._watcher.is_watched(place[1]))
+        # One that was queued but not begun will see all that has happened until now.
+        if flying is not None and again and flying.begun is not None:
+            stream.look_again = True
+
+    def _take(self, look: Look, now: float) -> None:
+        name, path = look.place
+        stream = self.streams.get(name)
+        if stream is None or stream.place != look.place:
+            return
+        if look.owner is not stream:  # configured anew since the look began
+            self._begin(stream)
+            return
+        versions = stream.take(look, now)
+        if look.failure is None:
+            self._watcher.attend(path, look.identity)
+        else:
+            self._watcher.release(path)
+        if versions is not None and self._send(name, versions):
+            stream.sent = versions
+        if stream.look_again:
+            stream.look_again = False
+            self._begin(stream)
+
+    def _send(self, name: str, versions: Versions) -> bool:
+        if self.target is None or self.closed:
+            return False
+        _log.info("servable %r: aspired are %s", name, [one.id.version for one in versions])
+        try:
+            self.target.set_aspired_versions(name, versions)
+        except Exception:  # noqa: BLE001 -- foreign code; the other servables go on
+            _log.exception("servable %r: the source's target raised", name)
+            return False
+        return True

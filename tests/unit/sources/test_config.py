@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from servman.errors import InvalidArgumentError
+from servman.sources.config import ServableToMonitor, check_servables
+from servman.sources.versions import Latest
+
+
+def test_slashes_at_the_end_of_a_base_path_do_not_matter() -> None:
+    assert ServableToMonitor("m", "/models/m//") == ServableToMonitor("m", "/models/m")
+    assert ServableToMonitor("m", "//").base_path == "/"
+
+
+def test_the_policy_is_latest_1_unless_told_otherwise() -> None:
+    assert ServableToMonitor("m", "/m").version_policy == Latest(1)
+
+
+@pytest.mark.parametrize("path", ["", "models/m", "./m", "~/m", "/m\0", None, 5])
+def test_a_base_path_that_is_not_absolute_is_refused(path: object) -> None:
+    servable = ServableToMonitor("m", path)  # type: ignore[arg-type] # the point
+    with pytest.raises(InvalidArgumentError, match=r"servable 'm': base path .* absolute path"):
+        check_servables([servable])
+
+
+def test_all_faults_are_listed_at_once() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_servables(
+            [
+                ServableToMonitor("a", "relative"),
+                ServableToMonitor("b:1", "/b"),
+                ServableToMonitor("c", "/c"),
+                ServableToMonitor("c", "/other"),
+                ServableToMonitor("d", "/d", "latest"),  # type: ignore[arg-type] # the point
+            ]
+        )
+    text = str(caught.value)
+    for fault in ("'relative'", "'b:1'", "'c': named twice", "'latest' is not a version policy"):
+        assert fault in text
+
+
+def test_several_servables_may_share_a_base_path() -> None:
+    shared = [ServableToMonitor("a", "/m"), ServableToMonitor("b", "/m")]
+    assert list(check_servables(shared)) == ["a", "b"]

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from servman.errors import FailedPreconditionError, NotFoundError
+from servman.reasons import ReasonCode
+from servman.sources.look import PATIENCE, Look, Lookout, failure, identity, list_directory
+from servman.testing import FakeClock, ManualPool
+
+A = ("a", "/a")
+B = ("b", "/b")
+C = ("c", "/c")
+
+
+class Rig:
+    """A lookout without threads, whose lister runs what a test plants in `during`."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.pool = ManualPool()
+        self.wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.listed: list[str] = []
+        self.during: Callable[[], object] = lambda: None  # what happens while /a is being listed
+        self.lookout = Lookout(self.entries, self.pool, self.clock, lambda: self.wakes.put(None))
+
+    def entries(self, path: str) -> list[tuple[str, bool]]:
+        self.listed.append(path)
+        if path == "/a":
+            self.during()
+        return [("1", True)]
+
+    def begin(self, *places: tuple[str, str]) -> None:
+        for place in places:
+            self.lookout.begin(place, None, identify=False)
+        self.lookout.dispatch()
+
+
+def test_a_batch_of_looks_takes_one_job_and_one_wake() -> None:
+    rig = Rig()
+    rig.begin(A, B, C)
+    assert len(rig.pool.jobs) == 1
+    rig.pool.run_all()
+    assert rig.listed == ["/a", "/b", "/c"]
+    assert rig.wakes.qsize() == 1
+    assert [look.place for look in rig.lookout.collect()] == [A, B, C]
+
+
+def test_results_are_not_kept_back_for_the_rest_of_a_slow_batch() -> None:
+    rig = Rig()
+    rig.during = lambda: rig.clock.advance(0.1)
+    rig.begin(A, B, C)
+    rig.pool.run_all()
+    assert rig.wakes.qsize() == 2
+
+
+def test_there_is_never_a_second_look_at_a_place_before_the_first_is_back() -> None:
+    rig = Rig()
+    rig.begin(A)
+    flying = rig.lookout.in_flight(A)
+    assert flying is not None
+    assert rig.lookout.begin(A, None, identify=False) is flying
+    rig.pool.run_all()
+    assert rig.lookout.begin(A, None, identify=False) is flying  # done, but not collected
+    assert list(rig.lookout.collect()) == [flying]
+    assert rig.lookout.begin(A, None, identify=False) is None
+    assert rig.listed == ["/a"]
+
+
+def test_nothing_is_dispatched_when_nothing_was_begun() -> None:
+    rig = Rig()
+    assert not rig.lookout.dispatch()
+    assert rig.pool.jobs == []
+
+
+def test_a_worker_that_a_look_holds_up_is_left_behind_and_another_goes_on() -> None:
+    rig = Rig()
+    seen: list[tuple[str, str]] = []
+
+    def hang() -> None:
+        rig.clock.advance(PATIENCE)
+        assert [look.place for look in rig.lookout.lose_patience()] == [A]
+        assert rig.pool.size == 2
+        rig.pool.run_all()  # the other worker
+        seen.extend(look.place for look in rig.lookout.collect())
+
+    rig.during = hang
+    rig.begin(A, B, C)
+    rig.pool.run()
+    assert seen == [B, C]
+    assert [look.place for look in rig.lookout.collect()] == [A]
+    assert rig.pool.size == 1
+
+
+def test_patience_is_lost_once_for_a_look_and_not_before_its_time() -> None:
+    rig = Rig()
+    lost: list[int] = []
+
+    def hang() -> None:
+        for _ in range(5):
+            rig.clock.advance(PATIENCE / 2)
+            lost.append(len(rig.lookout.lose_patience()))
+
+    rig.during = hang
+    rig.begin(A)
+    rig.pool.run()
+    assert lost == [0, 1, 0, 0, 0]
+
+
+def test_a_look_that_no_worker_has_begun_is_not_stuck() -> None:
+    rig = Rig()
+    rig.begin(A)
+    rig.clock.advance(10 * PATIENCE)
+    assert rig.lookout.lose_patience() == []
+
+
+def test_it_asks_to_be_checked_only_while_looks_are_in_flight() -> None:
+    rig = Rig()
+    checks = [rig.lookout.next_check]
+    rig.begin(A)
+    checks.append(rig.lookout.next_check)
+    rig.pool.run_all()
+    list(rig.lookout.collect())
+    checks.append(rig.lookout.next_check)
+    assert checks == [None, rig.clock.monotonic() + PATIENCE, None]
+
+
+def test_what_a_lister_raises_becomes_the_failure_of_that_look_alone() -> None:
+    rig = Rig()
+
+    def explode() -> object:
+        raise RuntimeError("no storage today")
+
+    rig.during = explode
+    rig.begin(A, B)
+    rig.pool.run_all()
+    first, second = rig.lookout.collect()
+    assert first.failure is not None
+    assert "no storage today" in first.failure.text
+    assert second.entries == [("1", True)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "remedy"),
+    [
+        (FileNotFoundError(), ReasonCode.BASE_PATH_MISSING, NotFoundError, "create it"),
+        (
+            NotADirectoryError(),
+            ReasonCode.BASE_PATH_NOT_A_DIRECTORY,
+            FailedPreconditionError,
+            "correct the path",
+        ),
+        (PermissionError(), ReasonCode.BASE_PATH_UNREADABLE, FailedPreconditionError, "grant it"),
+        (OSError(5, "I/O error"), ReasonCode.BASE_PATH_UNREADABLE, FailedPreconditionError, "I/O"),
+    ],
+    ids=["missing", "file", "permission", "other"],
+)
+def test_each_failure_names_the_servable_the_path_and_the_remedy(
+    error: Exception, code: ReasonCode, kind: type[Exception], remedy: str
+) -> None:
+    reason = failure("m", "/models/m", error)
+    assert reason.code is code
+    assert isinstance(reason.error, kind)
+    assert str(reason.error) == reason.text
+    for part in ("'m'", "/models/m", remedy):
+        assert part in reason.text
+    assert reason.facts == {"name": "m", "base_path": "/models/m"}
+
+
+def test_listing_tells_directories_and_links_to_them_from_everything_else(tmp_path: Path) -> None:
+    (tmp_path / "4").mkdir()
+    (tmp_path / "7").write_text("a file")
+    (tmp_path / "5").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "6").symlink_to(tmp_path / "4")
+    (tmp_path / "8").symlink_to(tmp_path / "8")  # in a circle
+    assert dict(list_directory(str(tmp_path))) == {
+        "4": True,
+        "5": False,
+        "6": True,
+        "7": False,
+        "8": False,
+    }
+
+
+def test_a_directory_that_takes_the_place_of_another_has_another_identity(tmp_path: Path) -> None:
+    base, other = tmp_path / "m", tmp_path / "n"
+    base.mkdir()
+    other.mkdir()
+    before = identity(str(base))
+    (base / "1").mkdir()
+    assert identity(str(base)) == before
+    base.rename(tmp_path / "old")
+    other.rename(base)
+    assert identity(str(base)) != before
+
+
+def test_a_look_can_tell_the_identity_too(tmp_path: Path) -> None:
+    look = Look(("m", str(tmp_path)), None, identify=True)
+    look.run(list_directory, FakeClock())
+    assert look.identity == identity(str(tmp_path))
+
+
+def test_closing_drops_what_was_queued() -> None:
+    rig = Rig()
+    rig.begin(A)
+    assert rig.lookout.close(None) == []
+    assert rig.pool.closed
+    assert rig.listed == []
+
+
+@pytest.mark.parametrize(("timeout", "waited"), [(None, PATIENCE), (30.0, PATIENCE), (0.1, 0.1)])
+def test_closing_waits_for_running_looks_no_longer_than_patience(
+    timeout: float | None, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig()
+    now = rig.clock.monotonic()
+    deadlines: list[float | None] = []
+    monkeypatch.setattr(rig.pool, "join", deadlines.append)
+    assert rig.lookout.close(None if timeout is None else now + timeout) == []
+    assert deadlines == [now + waited]

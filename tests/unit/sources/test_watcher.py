@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+)
+
+from servman.sources.look import identity
+from servman.sources.watcher import Watcher
+from servman.testing import FakeClock, ManualPool
+from tests.unit.sources.rig import FakeObserver
+
+
+class Rig:
+    def __init__(self, limit: int = 8) -> None:
+        self.observer = FakeObserver()
+        self.pool = ManualPool()
+        self.posted: list[Callable[[], None]] = []
+        self.changes: list[str] = []
+        self.watcher = Watcher(limit, FakeClock(), self.pool, lambda: self.observer)
+        self.watcher.start(self.posted.append, self.changes.append)
+
+    def settle(self) -> list[str]:
+        """Run what was submitted and posted; return the base paths to be looked at."""
+        self.pool.run_all()
+        while self.posted:
+            self.posted.pop(0)()
+        changes, self.changes[:] = list(self.changes), []
+        return changes
+
+    def attend(self, path: Path) -> list[str]:
+        self.watcher.attend(str(path), identity(str(path)))
+        return self.settle()
+
+
+def test_a_path_is_looked_at_again_once_its_watch_is_in_place(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.watcher.attend(str(tmp_path), None)
+    assert not rig.watcher.is_watched(str(tmp_path))
+    assert rig.settle() == [str(tmp_path)]
+    assert rig.watcher.is_watched(str(tmp_path))
+    assert rig.attend(tmp_path) == []
+    assert rig.observer.placed == [str(tmp_path)]
+
+
+def test_an_event_asks_for_a_look_through_the_mailbox_alone(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    rig.observer.handlers[str(tmp_path)].dispatch(DirCreatedEvent(str(tmp_path / "3")))
+    assert rig.changes == []  # not on the observer's thread
+    assert rig.settle() == [str(tmp_path)]
+
+
+def test_nothing_is_watched_before_start(tmp_path: Path) -> None:
+    pool = ManualPool()
+    Watcher(8, FakeClock(), pool).attend(str(tmp_path), None)
+    assert pool.jobs == []
+
+
+def test_a_watch_on_a_directory_that_was_replaced_is_renewed(tmp_path: Path) -> None:
+    base = tmp_path / "m"
+    base.mkdir()
+    rig = Rig()
+    rig.attend(base)
+    base.rename(tmp_path / "old")
+    base.mkdir()
+    assert rig.attend(base) == [str(base)]
+    assert rig.observer.placed == [str(base), str(base)]
+    assert rig.attend(base) == []
+
+
+def test_a_watch_whose_directory_was_deleted_is_given_up_and_the_path_looked_at(
+    tmp_path: Path,
+) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    rig.observer.handlers[str(tmp_path)].dispatch(DirDeletedEvent(str(tmp_path)))
+    assert rig.settle() == [str(tmp_path)]
+    assert not rig.watcher.is_watched(str(tmp_path))
+    assert rig.attend(tmp_path) == [str(tmp_path)]  # placed anew, though the inode is the same
+
+
+def test_the_deletion_of_a_version_does_not_end_the_watch(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    rig.observer.handlers[str(tmp_path)].dispatch(DirDeletedEvent(str(tmp_path / "3")))
+    assert rig.settle() == [str(tmp_path)]
+    assert rig.watcher.is_watched(str(tmp_path))
+
+
+def test_events_of_a_watch_that_was_released_are_dropped(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    handler = rig.observer.handlers[str(tmp_path)]
+    rig.watcher.release(str(tmp_path))
+    handler.dispatch(DirCreatedEvent(str(tmp_path / "3")))
+    assert rig.settle() == []
+    assert rig.observer.handlers == {}
+
+
+def test_releasing_and_attending_again_ends_with_one_watch(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    rig.watcher.release(str(tmp_path))
+    rig.watcher.attend(str(tmp_path), None)
+    assert rig.settle() == [str(tmp_path)]
+    assert list(rig.observer.handlers) == [str(tmp_path)]
+
+
+def test_no_more_paths_are_watched_than_allowed_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(limit=1)
+    paths = [tmp_path / name for name in "abc"]
+    with caplog.at_level(logging.INFO, logger="servman"):
+        for path in paths:
+            path.mkdir()
+            rig.attend(path)
+    assert [rig.watcher.is_watched(str(path)) for path in paths] == [True, False, False]
+    assert len(caplog.records) == 1
+    assert "max_watches is 1" in caplog.text
+
+
+def test_a_limit_of_the_system_means_polling_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig()
+    rig.observer.error = OSError(28, "inotify watch limit reached")
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.mkdir()
+        assert rig.attend(path) == []
+        assert rig.attend(path) == []
+        assert not rig.watcher.is_watched(str(path))
+    assert len(caplog.records) == 1
+    assert "inotify watch limit reached" in caplog.text
+
+
+def test_a_path_that_goes_before_its_watch_is_placed_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = tmp_path / "m"
+    rig = Rig()
+    rig.watcher.attend(str(base), None)
+    assert rig.settle() == []
+    base.mkdir()
+    assert rig.attend(base) == [str(base)]
+    assert caplog.records == []
+
+
+def test_only_the_paths_in_use_stay_watched(tmp_path: Path) -> None:
+    rig = Rig()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        rig.attend(tmp_path / name)
+    rig.watcher.retain({str(tmp_path / "b")})
+    rig.settle()
+    assert list(rig.observer.handlers) == [str(tmp_path / "b")]
+
+
+def test_closing_stops_the_observer(tmp_path: Path) -> None:
+    rig = Rig()
+    rig.attend(tmp_path)
+    running = [rig.observer.running]
+    assert rig.watcher.close(None)
+    running.append(rig.observer.running)
+    assert running == [True, False]
+    assert rig.watcher.close(None)
