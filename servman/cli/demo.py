@@ -94,7 +94,7 @@ class Demo:
         with Live(get_renderable=table.__rich__, console=self._console, refresh_per_second=8):
             try:
                 self._play()
-            except ServmanError as error:
+            except (OSError, ServmanError) as error:
                 self._claim(f"no step fails, but one did: {error}", holds=False)
             finally:
                 self._close()
@@ -187,7 +187,9 @@ class Demo:
         self._say("create that base path, with a version")
         self._late.mkdir(parents=True)
         self._publish("late", 1)
-        self._claim("the missing model came up when its path appeared", holds=True)
+        self._claim(
+            "the missing model came up when its path appeared", holds=self._serves(1, "late")
+        )
 
     def _withdrawal(self, traffic: Traffic) -> None:
         self._say("rename versions 3 and 2 away")
@@ -220,20 +222,20 @@ class Demo:
     def _rename(self, source: Path, target: Path) -> None:
         source.rename(target)
 
-    def _serves(self, version: int) -> bool:
-        with self._core.get_servable_handle("half_plus") as handle:
+    def _serves(self, version: int, name: str = "half_plus") -> bool:
+        with self._core.get_servable_handle(name) as handle:
             return handle.id.version == version
 
     def _judge(self, traffic: Traffic, *, stopped: bool) -> None:
         self._figure("requests served", f"{traffic.served:,}")
-        self._figure("requests failed", str(len(traffic.failures)))
+        self._figure("requests failed", f"{traffic.failed:,}")
         self._figure("versions that answered", ", ".join(map(str, traffic.versions)))
         self._figure("longest time between two answers to one thread", _ms(traffic.longest_gap))
         for failure in traffic.failures[:3]:
             self._say(f"a request failed: {failure}")
         self._claim(
             "no request failed, through every swap",
-            holds=stopped and traffic.served > 0 and not traffic.failures,
+            holds=stopped and traffic.served > 0 and not traffic.failed,
         )
 
     # ---- telling it ----------------------------------------------------------------------------

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 _PAUSE: Final = 0.01
 """Seconds between looks at the counts."""
 
+_TOLD: Final = 3
+"""How many failures each thread writes down; a model that is gone fails a million times."""
+
 
 @final
 class Traffic:
     """Threads that look up a model, ask it and check its answer, over and over.
 
     Attributes:
-        failures: What went wrong, one text for each request that failed.
+        failures: What went wrong, of each thread the first few texts.
     """
 
     def __init__(self, core: ServerCore, name: str, threads: int, clock: Clock) -> None:
@@ -33,6 +36,7 @@ class Traffic:
         self._clock = clock
         self._stop = threading.Event()
         self._served = [0] * threads
+        self._failed = [0] * threads
         self._longest_gap = [0.0] * threads
         self._versions: list[set[int]] = [set() for _ in range(threads)]
         self._threads = [
@@ -43,6 +47,11 @@ class Traffic:
     def served(self) -> int:
         """How many requests were answered rightly so far."""
         return sum(self._served)
+
+    @property
+    def failed(self) -> int:
+        """How many requests were not answered, or wrongly, so far."""
+        return sum(self._failed)
 
     @property
     def versions(self) -> list[int]:
@@ -80,26 +89,33 @@ class Traffic:
         def run() -> None:
             last, x = self._clock.monotonic(), float(number)
             while not self._stop.is_set():
-                if not self._ask(number, x):
+                fault = self._ask(number, x)
+                x = x + 1.0 if x < 1000.0 else 0.0  # noqa: PLR2004 -- any bound will do
+                if fault is not None:
+                    self._write_down(number, fault)
                     continue
                 now = self._clock.monotonic()
                 self._served[number] += 1
                 self._longest_gap[number] = max(self._longest_gap[number], now - last)
-                last, x = now, x + 1.0 if x < 1000.0 else 0.0  # noqa: PLR2004 -- any bound will do
+                last = now
 
         return run
 
-    def _ask(self, number: int, x: float) -> bool:
+    def _write_down(self, number: int, fault: str) -> None:
+        self._failed[number] += 1
+        if self._failed[number] <= _TOLD:
+            self.failures.append(fault)
+
+    def _ask(self, number: int, x: float) -> str | None:
+        """Ask once; return what was wrong with that, or None."""
         try:
             with self._core.get_servable_handle(self._name) as handle:
                 model: Any = handle.servable
                 version = handle.id.version
                 answer = float(model.predict({"x": [x]})["y"][0])
         except Exception as error:  # noqa: BLE001 -- whatever it is, the request has failed
-            self.failures.append(f"{type(error).__name__}: {error}")
-            return False
+            return f"{type(error).__name__}: {error}"
         if answer != x / 2 + version:
-            self.failures.append(f"version {version} answered {answer} to {x}")
-            return False
+            return f"version {version} answered {answer} to {x}"
         self._versions[number].add(version)
-        return True
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
+from rich.markup import escape
 from rich.table import Table
 
 from servman.state import ManagerState
@@ -38,7 +39,8 @@ class StateTable:
         for model in self._core.config.models:
             versions = states.get(model.name, {})
             if not versions:
-                table.add_row(model.name, "-", "-", "-", str(self._core.explain(model.name).reason))
+                why = str(self._core.explain(model.name).reason)
+                table.add_row(escape(model.name), "-", "-", "-", escape(why))
             for state in versions.values():
                 self._add(table, state)
         return table
@@ -49,9 +51,9 @@ class StateTable:
             one.handles for one in self._core.manager.snapshots(state.id.name) if one.id == state.id
         )
         table.add_row(
-            state.id.name,
+            escape(state.id.name),
             str(state.id.version),
             f"[{'red' if failed else _STYLES[state.manager_state]}]{state.manager_state.name}",
             str(handles) if handles else "-",
-            str(state.error) if state.error is not None else "",
+            escape(str(state.error)) if state.error is not None else "",
         )

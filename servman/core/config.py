@@ -107,34 +107,43 @@ class ServerCoreOptions:
 
 
 def check(config: ServerConfig, options: ServerCoreOptions) -> None:
-    """Find every fault of *config* and of the platforms that *options* name.
+    """Find every fault of *config*, and of what *options* say about it.
 
     Raises:
         InvalidArgumentError: There are faults; the error lists all of them.
     """
-    faults = list(_platform_faults(options))
-    seen: set[object] = set()
-    models: Sequence[object] = config.models
-    for index, model in enumerate(models):
-        where = f"models[{index}]"
-        if not isinstance(model, ModelConfig):
-            faults.append(f"{where} is {model!r}, not a ModelConfig")
-            continue
-        faults.extend(f"{where} ({model.name!r}): {fault}" for fault in _model_faults(model))
-        if model.name in seen:
-            faults.append(f"{where} ({model.name!r}): another model has this name; rename one")
-        seen.add(model.name)
+    if not isinstance(config, ServerConfig):
+        raise InvalidArgumentError(f"{config!r} is no ServerConfig; pass ServerConfig([...])")
+    faults = [*_option_faults(options), *_config_faults(config)]
     if faults:
         raise InvalidArgumentError("the configuration cannot be used: " + "; ".join(faults))
 
 
-def _platform_faults(options: ServerCoreOptions) -> Iterator[str]:
+def _config_faults(config: ServerConfig) -> Iterator[str]:
+    seen: list[object] = []
+    models: Sequence[object] = config.models
+    for index, model in enumerate(models):
+        where = f"models[{index}]"
+        if not isinstance(model, ModelConfig):
+            yield f"{where} is {model!r}, not a ModelConfig"
+            continue
+        for fault in _model_faults(model):
+            yield f"{where} ({model.name!r}): {fault}"
+        if model.name in seen:
+            yield f"{where} ({model.name!r}): another model has this name; rename one"
+        seen.append(model.name)
+
+
+def _option_faults(options: ServerCoreOptions) -> Iterator[str]:
+    interval: object = options.poll_interval
+    if not isinstance(interval, int | float):
+        yield f"options.poll_interval is {interval!r}; give seconds"
     platforms: object = options.platforms
     if isinstance(platforms, str):
         yield f"options.platforms is a text; write ({platforms!r},)"
         return
     for platform in options.platforms:
-        if not is_registered(platform):
+        if not _is_platform(platform):
             yield f"options.platforms: {_unknown(platform)}"
 
 
@@ -144,13 +153,19 @@ def _model_faults(model: ModelConfig) -> Iterator[str]:
     except InvalidArgumentError as error:
         yield str(error)
     path: object = model.base_path
-    if not isinstance(path, str) or not PurePath(path).is_absolute() or "\0" in path:
+    if not isinstance(path, str):
+        yield f"the base path {path!r} is no text; pass a str"
+    elif not PurePath(path).is_absolute() or "\0" in path:
         yield f'the base path {path!r} is not an absolute path; write it out ("~" is not expanded)'
-    if not is_registered(model.platform):
+    if not _is_platform(model.platform):
         yield _unknown(model.platform)
     policy: object = model.version_policy
     if not isinstance(policy, Latest | All | Specific):
-        yield (f"{policy!r} is not a version policy; use Latest(n), All() or Specific(...)")
+        yield f"{policy!r} is not a version policy; use Latest(n), All() or Specific(...)"
+
+
+def _is_platform(name: object) -> bool:
+    return isinstance(name, str) and is_registered(name)
 
 
 def _unknown(platform: object) -> str:

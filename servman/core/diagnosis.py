@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from servman.core.config import ModelConfig
     from servman.ids import ServableId
     from servman.manager import ServableStateSnapshot
@@ -50,13 +52,25 @@ class Diagnosis:
                 f"  base path {self.config.base_path} ({self.config.platform},"
                 f" {self.config.version_policy})"
             )
-        lines.extend(
-            f"  version {one.id.version}: {one.state.value}"
-            + ("" if one.aspired else ", not wanted")
-            + (f", {one.handles} handles" if one.handles else "")
-            + (f": {one.error}" if one.error is not None else "")
-            for one in self.versions
-        )
+        lines.extend(map(_version_line, self.versions))
         if self.source is not None:
-            lines.extend(f"  ignored: {one}" for one in self.source.ignored)
+            lines.extend(self._source_lines(self.source))
         return "\n".join(lines)
+
+    def _source_lines(self, source: SourceStatus) -> Iterator[str]:
+        # What is served goes on being served when its base path cannot be read: no reason tells.
+        if source.error is not None and str(source.error) != str(self.reason):
+            yield f"  last look failed: {source.error}"
+        for version in source.missing:
+            yield f"  version {version}: not on disk"
+        for name in source.ignored:
+            yield f"  ignored: {name}"
+
+
+def _version_line(one: ServableStateSnapshot) -> str:
+    wanted = "" if one.aspired else ", not wanted"
+    handles = ""
+    if one.handles:
+        handles = ", 1 handle" if one.handles == 1 else f", about {one.handles} handles"
+    error = f": {one.error}" if one.error is not None else ""
+    return f"  version {one.id.version}: {one.state.value}{wanted}{handles}{error}"

@@ -53,7 +53,8 @@ class ServerCore:
         options: How to work.
 
     Raises:
-        InvalidArgumentError: The configuration or the options have faults; the error lists all of them.
+        InvalidArgumentError: The configuration has faults, and the error lists all of them; or an option
+            has one.
 
     Threads: any.
     """
@@ -101,12 +102,14 @@ class ServerCore:
 
         Raises:
             ClosedError: The core was closed.
-            ServmanError: With `fail_if_zero_versions_at_startup`, a model has no version.
+            ServmanError: With `fail_if_zero_versions_at_startup`, a model has no version. Nothing was
+                started; it may be called again.
         """
         if self._closed:
             raise ClosedError("the server core was closed; make a new one")
-        self._manager.start()
+        # The source first: it may refuse, and then nothing runs. The manager's mailbox is open anyway.
         self._pipeline.source.start()
+        self._manager.start()
         self._started = True
 
     def close(self, timeout: float | None = 30.0) -> CloseReport:
@@ -123,8 +126,8 @@ class ServerCore:
             FailedPreconditionError: The caller is one of servman's own threads. Nothing was changed.
         """
         refuse_own_thread("ServerCore.close()")
-        self._closed = True
         deadline = deadline_after(self._clock, timeout)
+        self._closed = True
 
         def left() -> float | None:
             return None if deadline is None else max(_LEAST, deadline - self._clock.monotonic())
@@ -191,9 +194,7 @@ class ServerCore:
     # ---- serving -------------------------------------------------------------------------------
 
     @overload
-    def get_servable_handle(
-        self, request: Request, type: None = None
-    ) -> ServableHandle[Any]: ...
+    def get_servable_handle(self, request: Request, type: None = None) -> ServableHandle[Any]: ...
     @overload
     def get_servable_handle(self, request: Request, type: type[T]) -> ServableHandle[T]: ...
 
@@ -316,14 +317,16 @@ class _ConfigExplainer:
     def explain(self, request: ServableRequest) -> Reason | None:
         core, name = self._core, request.name
         if core.closed:
-            return Reason(ReasonCode.CLOSED, f"{request}: the server core is closed or closing")
+            return Reason(
+                ReasonCode.CLOSED, f"{name} is not served: the server core is closed or closing"
+            )
         model = next((model for model in core.config.models if model.name == name), None)
         if model is None:
             known = ", ".join(sorted(model.name for model in core.config.models)) or "none"
             text = f"no model {name!r} is configured (there are: {known}); add it to the config"
             return Reason(ReasonCode.NOT_CONFIGURED, text, {"name": name})
         if not core.started:
-            text = f"{request}: the server core was not started; call start()"
+            text = f"{name} is not served: the server core was not started; call start()"
             return Reason(ReasonCode.NOT_LOOKED_YET, text, {"name": name})
         error = self._rejected.get(model.platform)
         if error is not None:

@@ -13,7 +13,6 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Final, assert_never, final
 
-from servman.ids import ServableId
 from servman.manager import jobs
 from servman.manager.handle import Entry
 from servman.manager.messages import (
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from servman.clock import Clock
     from servman.events import Event as BusEvent
     from servman.events import EventBus
+    from servman.ids import ServableId
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.messages import Effect, Event
     from servman.manager.reconciler import Reconciler
@@ -86,9 +86,10 @@ class _Pin:
 class _Kept:
     """What the actor keeps for one incarnation."""
 
-    __slots__ = ("cancelled", "gone", "pin", "servable")
+    __slots__ = ("cancelled", "gone", "id", "pin", "servable")
 
-    def __init__(self) -> None:
+    def __init__(self, id: ServableId) -> None:
+        self.id = id
         self.cancelled = threading.Event()
         self.servable: object = None
         self.pin: _Pin | None = None
@@ -228,7 +229,7 @@ class Actor:
     # ---- pools ---------------------------------------------------------------------------------
 
     def _start_load(self, order: StartLoad) -> None:
-        kept = self._kept.setdefault(order.incarnation, _Kept())
+        kept = self._kept.setdefault(order.incarnation, _Kept(order.data.id))
         self._load_pool.submit(functools.partial(self._load, order, kept.cancelled))
 
     def _load(self, order: StartLoad, cancelled: threading.Event) -> None:
@@ -258,8 +259,6 @@ class Actor:
         version that became ready: so no lookup fails with the reason that the version is available.
         """
         for effect in effects:
-            if isinstance(effect, PublishState | PublishAspiration):
-                self._publish_snapshots()
             try:
                 self._do(effect)
             except Exception:  # noqa: BLE001 -- no thread to be had, perhaps; the other streams go on
@@ -294,6 +293,7 @@ class Actor:
                 assert_never(effect)
 
     def _publish(self, event: BusEvent) -> None:
+        self._publish_snapshots()
         if self._bus is not None:
             self._bus.publish(event)
 
@@ -309,16 +309,15 @@ class Actor:
     def _serve(self, order: Serve) -> None:
         served = self.serving.entries(order.name)
         entries = {
-            version: served.get(version)
-            or self._enter(ServableId(order.name, version), incarnation)
+            version: served.get(version) or self._enter(incarnation)
             for version, incarnation in order.incarnations.items()
         }
         self.serving.replace(order.name, entries, order.newest)
 
-    def _enter(self, id: ServableId, incarnation: int) -> Entry:
+    def _enter(self, incarnation: int) -> Entry:
         kept = self._kept[incarnation]
         kept.pin = _Pin()
-        entry = Entry(id, kept.servable, kept.pin)
+        entry = Entry(kept.id, kept.servable, kept.pin)
         kept.gone = self._watch(entry, incarnation, "entry")
         return entry
 

@@ -1,6 +1,8 @@
 """What the manager's reconciler is told (events), and what it wants done (effects).
 
-Plain records, so that a trace of a run can be printed, replayed and minimised.
+Plain records, so that a trace of a run can be printed, replayed and minimised. Nobody changes one, yet
+they are not frozen: making a frozen one costs four times as much, and on the way from a load's return to
+whoever waits for it that shows.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Aspire:
     """The complete list of versions of a stream that are wanted from now on."""
 
@@ -32,7 +34,7 @@ class Aspire:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadReturned:
     """An attempt has ended: with a servable, or with an error."""
 
@@ -44,7 +46,7 @@ class LoadReturned:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drained:
     """The last handle on an incarnation that lookups no longer find is gone."""
 
@@ -52,7 +54,7 @@ class Drained:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UnloadReturned:
     """The loader has taken the servable apart, or raised on it."""
 
@@ -61,7 +63,7 @@ class UnloadReturned:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RevisionRead:
     """Whether the files of a failed or pausing incarnation no longer are as *known*."""
 
@@ -71,7 +73,7 @@ class RevisionRead:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryRequested:
     """Somebody wants a failed or pausing version tried again at once."""
 
@@ -79,7 +81,7 @@ class RetryRequested:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryCancelled:
     """Somebody wants a version not tried again."""
 
@@ -87,7 +89,7 @@ class RetryCancelled:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadThreadsChanged:
     """So many loads may run at once from now on."""
 
@@ -95,7 +97,7 @@ class LoadThreadsChanged:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CloseRequested:
     """Everything is to go; what has not gone by the deadline is left."""
 
@@ -119,7 +121,7 @@ Event = (
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishAspiration:
     """Tell the bus which versions of a stream are aspired."""
 
@@ -128,7 +130,7 @@ class PublishAspiration:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishState:
     """Tell the bus that a version came into a public state."""
 
@@ -138,7 +140,7 @@ class PublishState:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Serve:
     """Let lookups in a stream find exactly these versions.
 
@@ -154,7 +156,7 @@ class Serve:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartLoad:
     """Run one attempt on the load pool; answered by `LoadReturned`."""
 
@@ -164,7 +166,7 @@ class StartLoad:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CancelLoad:
     """Tell the running attempt that nobody wants it any more."""
 
@@ -172,7 +174,7 @@ class CancelLoad:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartUnload:
     """Take the servable apart on the unload pool; answered by `UnloadReturned`."""
 
@@ -181,7 +183,7 @@ class StartUnload:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadRevision:
     """Compare the files of an incarnation with *known*, on a pool; answered by `RevisionRead`."""
 
@@ -191,7 +193,7 @@ class ReadRevision:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Forget:
     """Drop whatever is kept for an incarnation."""
 
@@ -199,7 +201,7 @@ class Forget:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PolicyFailed:
     """A policy raised, or asked for what cannot be; the stream stays as it is."""
 
@@ -208,7 +210,7 @@ class PolicyFailed:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Closed:
     """Nothing is left to do; *left* is what did not go by the deadline."""
 

@@ -54,18 +54,14 @@ class Shortage:
 
     def error(self, id: ServableId) -> ResourceExhaustedError:
         """Return the error of *id*, which does not fit: with the numbers, and what to do."""
-        remedy = (
-            "raise the total" if self.exceeds_total else "unload some of it, or raise the total"
-        )
+        remedy = "raise the total" if self.exceeds_total else "unload something, or raise the total"
         return ResourceExhaustedError(f"{id}: {self}; {remedy}")
 
     def __str__(self) -> str:
-        where = (
-            f"{self.resource} (the roomiest of {self.among})" if self.among > 1 else self.resource
-        )
+        tried = f" (the roomiest of {self.among})" if self.among > 1 else ""
         return (
-            f"needs {self.needs} {where}, of {self.total} there are {self.in_use} in use"
-            f"{self._holders()}"
+            f"needs {self.needs} {self.resource}{tried}, of {self.total} there are {self.in_use}"
+            f" in use{self._holders()}"
         )
 
     def _holders(self) -> str:
