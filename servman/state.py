@@ -51,7 +51,9 @@ class ServableState:
 
     def __str__(self) -> str:
         text = f"{self.id} {self.manager_state.name}"
-        return f"{text}: {self.error}" if self.error is not None else text
+        if self.error is None:
+            return text
+        return f"{text}: {str(self.error).removeprefix(f'{self.id}: ')}"
 
 
 @final

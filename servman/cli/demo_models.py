@@ -67,7 +67,8 @@ class SavedModels:
         with _without_stderr():
             import tensorflow as tf  # noqa: PLC0415 -- heavy, and only this demo needs it
 
-            tf.constant(0)  # looks for devices
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                session.run(tf.constant(0))  # looks for devices, and greets once more
         return f"SavedModels by TensorFlow {tf.__version__}"
 
     def write(self, directory: Path, version: int) -> None:

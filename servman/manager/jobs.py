@@ -39,7 +39,8 @@ def load(
         servable = _load(loader, order, cancelled, pre_load_hook)
     except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
         failure = settled(error)
-        _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, failure)
+        cause = str(failure).removeprefix(f"{order.data.id}: ")
+        _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, cause)
         retriable = _may_retry(should_retry, error, order.data.id)
         return LoadReturned(order.incarnation, None, failure, retriable, revision)
     return LoadReturned(order.incarnation, servable, None, retriable=False, revision=revision)
