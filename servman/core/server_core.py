@@ -218,6 +218,8 @@ class ServerCore:
             wanted = ServableRequest.of(request)
         # The manager knows of what is aspired; the core also knows why nothing is.
         reason = self._reason(wanted)
+        if reason.code is ReasonCode.AVAILABLE:  # it came up since the lookup
+            reason = _on_its_way(wanted)
         raise NotFoundError(f"servable not found for request {wanted}: {reason}", reason=reason)
 
     # ---- waiting, and why ----------------------------------------------------------------------
@@ -295,8 +297,7 @@ class ServerCore:
         )
 
     def _reason(self, request: ServableRequest) -> Reason:
-        reason = first_reason(self._explainers, request)
-        return reason or Reason(ReasonCode.UNKNOWN, f"{request}: it is on its way; ask again")
+        return first_reason(self._explainers, request) or _on_its_way(request)
 
     def _model(self, name: str) -> ModelConfig | None:
         return next((model for model in self._config.models if model.name == name), None)
@@ -304,6 +305,10 @@ class ServerCore:
     def _or_all(self, requests: Request | Iterable[Request]) -> list[Request]:
         chosen = [requests] if isinstance(requests, Request) else list(requests)
         return chosen or [ServableRequest.latest(model.name) for model in self._config.models]
+
+
+def _on_its_way(request: ServableRequest) -> Reason:
+    return Reason(ReasonCode.UNKNOWN, f"{request} is on its way; ask again")
 
 
 @final

@@ -1,0 +1,111 @@
+"""A core without threads: real folders, a fake clock, and pools that run when the test says so."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, final
+
+import pytest
+
+from servman.adapters import SourceAdapter, platforms
+from servman.core import ModelConfig, ServerConfig, ServerCore, ServerCoreOptions, server_core
+from servman.data import ServableData
+from servman.ids import ServableId, ServableRequest
+from servman.loader import Loader
+from servman.manager import AspiredVersionsManager
+from servman.reasons import Reason
+from servman.sources.look import CallingThread
+from servman.testing import FailingLoader, FakeClock, ManualPool
+
+
+@final
+class BenchAdapter(SourceAdapter[str, Loader]):
+    """Gives each version the loader that the test has laid out for it, or one that works."""
+
+    def __init__(self, loaders: dict[str, Loader]) -> None:
+        super().__init__()
+        self._loaders = loaders
+
+    def convert(self, data: ServableData[str]) -> ServableData[Loader]:
+        return ServableData(data.id, self._loaders.get(str(data.id)) or FailingLoader())
+
+
+@final
+class Rig:
+    """Builds a core of the platform "bench" and drives its stages on the thread of the test.
+
+    Attributes:
+        loaders: What loads a version, by the text of its id; fill it before `look`.
+        loads: The load pool, which runs a job when told to; unloads run at once.
+        base: The base path of the model "m", which exists.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = FakeClock()
+        self.loaders: dict[str, Loader] = {}
+        self.loads = ManualPool()
+        self.folder, self.base = folder, folder / "m"
+        self.base.mkdir()
+        self._patch_pools(monkeypatch)
+        self.factory = functools.partial(BenchAdapter, self.loaders)
+        monkeypatch.setattr(platforms, "_factories", platforms._factories | {"bench": self.factory})
+
+    def _patch_pools(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pools = (self.loads, CallingThread(), ManualPool())
+        manager = functools.partial(AspiredVersionsManager, _pools=pools)
+        monkeypatch.setattr(server_core, "AspiredVersionsManager", manager)
+
+    def model(self, name: str = "m", **fields: Any) -> ModelConfig:
+        """Return a model on the bench whose base path is named like it."""
+        fields.setdefault("platform", "bench")
+        return ModelConfig(name, fields.pop("base_path", str(self.folder / name)), **fields)
+
+    def build(self, *models: ModelConfig, **options: Any) -> ServerCore:
+        """Make a core that is not started."""
+        options.setdefault("platforms", ("bench",))
+        settings = ServerCoreOptions(clock=self.clock, watch=False, **options)
+        self.core = ServerCore(ServerConfig(models or (self.model(),)), options=settings)
+        return self.core
+
+    def run(self, *models: ModelConfig, **options: Any) -> ServerCore:
+        """Make a core, and treat it as started, but for its threads."""
+        core = self.build(*models, **options)
+        core._started = True
+        return core
+
+    def publish(self, *versions: int | str) -> None:
+        """Make version directories of the model "m"."""
+        for version in versions:
+            (self.base / str(version)).mkdir()
+
+    def look(self) -> None:
+        """Look at every base path, and let the manager take up what was found."""
+        self.core._pipeline.source.poll()
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the manager do all that it can do without a pool."""
+        while self.core.manager.step():
+            pass
+
+    def load(self) -> None:
+        """Run every load that was asked for, and do what follows from it."""
+        while self.loads.run_all():
+            self.settle()
+
+    def bring(self, *versions: int) -> None:
+        """Publish *versions* and bring them in."""
+        self.publish(*versions)
+        self.look()
+        self.load()
+
+    def why(self, request: str) -> Reason:
+        """Return the reason that a wait on *request* gives when its time is up."""
+        result = self.core.wait_until(request, timeout=0)
+        return result.reasons[ServableRequest.parse(request)]
+
+
+def sid(version: int) -> ServableId:
+    """Return the id of that version of the model "m"."""
+    return ServableId("m", version)
