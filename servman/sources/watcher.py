@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -81,7 +82,11 @@ class Observer(Protocol):
 
 def native_observer() -> Observer:
     """Return an observer of the operating system's own file events. It has started a thread."""
-    from watchdog.observers import Observer as NativeObserver  # noqa: PLC0415 -- costs 60 ms
+    if platform.system() == "Linux":
+        from servman.sources.inotify import PromptObserver  # noqa: PLC0415 -- costs 60 ms
+
+        return PromptObserver()
+    from watchdog.observers import Observer as NativeObserver  # noqa: PLC0415 -- as above
 
     return NativeObserver()
 
