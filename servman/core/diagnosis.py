@@ -69,8 +69,6 @@ class Diagnosis:
 
 def _version_line(one: ServableStateSnapshot) -> str:
     wanted = "" if one.aspired else ", not wanted"
-    handles = ""
-    if one.handles:
-        handles = ", 1 handle" if one.handles == 1 else f", about {one.handles} handles"
+    handles = f", {one.handles_in_words}" if one.handles else ""
     error = f": {one.error}" if one.error is not None else ""
     return f"  version {one.id.version}: {one.state.value}{wanted}{handles}{error}"

@@ -70,7 +70,8 @@ class CloseReport:
         if not self.left:
             return "closed, nothing left"
         return "left: " + ", ".join(
-            f"{one.id} ({one.state.value}, about {one.handles} handles)" for one in self.left
+            f"{one.id} ({one.state.value}{f', {one.handles_in_words}' if one.handles else ''})"
+            for one in self.left
         )
 
 
@@ -125,6 +126,7 @@ class AspiredVersionsManager:
         clock: Clock | None = None,
         _pools: tuple[Pool, Pool, Pool] | None = None,
     ) -> None:
+        _check_policy(policy)
         _check_count("num_load_threads", num_load_threads, least=1)
         _check_count("num_unload_threads", num_unload_threads, least=1)
         _check_count("max_num_load_retries", max_num_load_retries, least=0)
@@ -427,6 +429,11 @@ def _check_type(handle: ServableHandle[object], wanted: type[object]) -> None:
         raise InvalidArgumentError(
             f"{which} is a {found}, not the {wanted.__qualname__} that was asked for"
         )
+
+
+def _check_policy(policy: object) -> None:
+    if policy is not None and not callable(getattr(policy, "next_action", None)):
+        raise InvalidArgumentError(f"a policy has a method next_action; {policy!r} has none")
 
 
 def _check_count(option: str, value: int, *, least: int) -> None:

@@ -76,10 +76,10 @@ def explain(  # noqa: PLR0911 -- one answer for each state
         case HarnessState.READY:
             return Reason(ReasonCode.AVAILABLE, f"{which} is available")
         case HarnessState.UNLOAD_REQUESTED | HarnessState.QUIESCING:
-            count = snapshot.handles
-            what = "1 handle" if count == 1 else f"about {count} handles"
+            what = snapshot.handles_in_words
             text = f"{which} is on its way out and has waited {age:.1f} s for {what} to close"
-            return Reason(ReasonCode.WAITING_FOR_HANDLES, text, facts | {"handles": count})
+            facts["handles"] = snapshot.handles
+            return Reason(ReasonCode.WAITING_FOR_HANDLES, text, facts)
         case HarnessState.QUIESCED | HarnessState.UNLOADING:
             text = f"{which} has been unloading for {age:.1f} s"
             return Reason(ReasonCode.UNLOADING, text, facts)

@@ -99,6 +99,11 @@ class ServableStateSnapshot:
     retry_at: float | None = None
     incarnation: int = 0
 
+    @property
+    def handles_in_words(self) -> str:
+        """How many handles hold it, for a sentence."""
+        return "1 handle" if self.handles == 1 else f"about {self.handles} handles"
+
 
 @final
 class LoaderHarness:

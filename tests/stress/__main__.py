@@ -9,6 +9,7 @@ import argparse
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -25,8 +26,8 @@ from servman import (
 )
 
 _THREADS = 8
-_WARM_UP = 0.2
-"""The share of the time after which growth is measured: caches and pools have filled by then."""
+_WARM_UP = 300
+"""Swaps after which growth is measured: the log and the pools have filled by then."""
 
 _MOST_GROWTH = 8 * 1024 * 1024
 """Bytes of resident memory that count as noise of the allocator over the whole run."""
@@ -82,6 +83,7 @@ class Soak:
         self._base = folder / "base"
         self._staging = folder / "staging"
         self._seconds = seconds
+        self._version = 1
         self._base.mkdir()
         self._staging.mkdir()
         self._stop = threading.Event()
@@ -95,30 +97,34 @@ class Soak:
         self._core.start()
         self._publish(1)
         self._core.wait_until_available("m:1", timeout=30)
-        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(_THREADS)]
-        for thread in threads:
-            thread.start()
-        try:
-            before, swaps = self._swap()
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
+        for _ in range(_WARM_UP):
+            self._swap()
+        before = Usage.now()
+        swaps = self._swap_under_requests()
         after = Usage.now()
         report = self._core.close()
         return self._judge(before, after, swaps, closed=bool(report))
 
-    def _swap(self) -> tuple[Usage, int]:
-        started, version, before = time.monotonic(), 1, None
-        while (passed := time.monotonic() - started) < self._seconds:
-            version += 1
-            self._publish(version)
-            self._core.wait_until_available(f"m:{version}", timeout=30)
-            self._core.wait_until(f"m:{version - 1}", ManagerState.END, timeout=30)
-            shutil.rmtree(self._base / str(version - 1))
-            if before is None and passed > _WARM_UP * self._seconds:
-                before = Usage.now()
-        return before or Usage.now(), version - 1
+    def _swap_under_requests(self) -> int:
+        threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(_THREADS)]
+        for thread in threads:
+            thread.start()
+        started, first = time.monotonic(), self._version
+        try:
+            while time.monotonic() - started < self._seconds:
+                self._swap()
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        return self._version - first
+
+    def _swap(self) -> None:
+        old, self._version = self._version, self._version + 1
+        self._publish(self._version)
+        self._core.wait_until_available(f"m:{self._version}", timeout=30)
+        self._core.wait_until(f"m:{old}", ManagerState.END, timeout=30)
+        shutil.rmtree(self._base / str(old))
 
     def _publish(self, version: int) -> None:
         staged = self._staging / str(version)
@@ -160,6 +166,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
     seconds = parser.parse_args().seconds
+    # Eight threads that only compute hold up every other thread by default for 5 ms each, at every
+    # hand-over; a process that serves chooses less, and so there are more swaps to fail at.
+    sys.setswitchinterval(0.0005)
     with tempfile.TemporaryDirectory() as folder:
         well = Soak(Path(folder), seconds).run()
     print("all is well" if well else "NOT WELL")

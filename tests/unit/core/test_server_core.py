@@ -289,7 +289,7 @@ def test_closing_leaves_what_has_a_handle_at_the_deadline_and_names_it(rig: Rig)
         rig.clock.advance(5)
         report = closing.result()
         assert [one.id for one in report.left] == [sid(1)]
-        assert str(report) == "left: m:1 (quiescing, about 1 handles)"
+        assert str(report) == "left: m:1 (quiescing, 1 handle)"
         assert handle.servable == "servable"
 
 

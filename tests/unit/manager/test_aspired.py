@@ -28,6 +28,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("policy", 3),
         ("num_load_threads", 0),
         ("num_load_threads", 1.5),
         ("num_load_threads", True),
