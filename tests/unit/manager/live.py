@@ -99,8 +99,11 @@ class Live:
         # agree.
         told = {one.id.version: one.manager_state for one in self._states if one.id.name == name}
         known = {one.id.version: one.state for one in self.manager.snapshots(name)}
+        serving = {version for version, state in told.items() if state is ManagerState.AVAILABLE}
         return (
             self._aspired.get(name) == versions
+            # Once a wanted version serves, the policy takes the unwanted ones out.
+            and (serving <= versions or not serving & versions)
             and versions <= known.keys() <= told.keys()
             and all(_AT_REST.get(known.get(version)) is state for version, state in told.items())
         )
