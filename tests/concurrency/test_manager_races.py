@@ -17,7 +17,7 @@ from servman.testing.clock import WATCHDOG
 from tests.unit.manager.live import Live
 from tests.unit.manager.rig import Model, ModelLoader, entry
 
-READERS = 8
+READERS = 4
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def together(*calls: Callable[[], object]) -> list[Spawned[object]]:
 def test_no_lookup_fails_or_finds_an_unloaded_version_while_versions_are_swapped(
     live: Live,
 ) -> None:
-    swaps = 25
+    swaps = 8
     swapped = threading.Event()
     live.bring("m", 0)
 
