@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration coverage wheel bench stress lock dev clean distclean
+.PHONY: help demo test lint unit integration coverage wheel conformance bench stress lock dev clean distclean
 
 export PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,9 @@ wheel: dev ## Build the wheel and run tests/api against it in an environment of 
 	@# The tools come from .venv; its .pth files, and so the editable servman, do not count on PYTHONPATH.
 	SERVMAN_UNDER_TEST=build/installed PYTHONPATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    build/installed/bin/python -P -m pytest tests/api --junit-xml=build/wheel.xml
+
+conformance: dev ## Sum up how servman stands to TensorFlow Serving's own tests
+	$(BIN)/python -m tests.conformance.report
 
 bench: dev ## Measure the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench

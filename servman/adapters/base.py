@@ -8,8 +8,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
 
 from servman.data import ServableData
-from servman.errors import FailedPreconditionError, InternalError, LoadFailedError, ServmanError
-from servman.errors import settled as without_frames
+from servman.errors import (
+    FailedPreconditionError,
+    InternalError,
+    LoadFailedError,
+    ServmanError,
+    settled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +99,8 @@ class SourceAdapter(ABC, Generic[T_contra, T_co]):
     Write `convert`; the base sees to the rest:
 
     1. An entry that has an error passes unchanged.
-    2. What `convert` raises, `BaseException` included, becomes the error of that entry alone.
+    2. What `convert` raises, `BaseException` included, becomes the error of that entry alone; but a
+       Ctrl-C on the main thread goes to whoever called, and nothing is handed on.
     3. An `origin` that `convert` leaves out is passed on.
     4. What comes before a target is connected is kept, the newest list of each stream.
 
@@ -150,10 +156,20 @@ def failure_of(who: str, error: BaseException, remedy: str = "") -> ServmanError
 
     A `ServmanError` says what it has to say; of anything else it is told that *who*, which names the
     servable, raised it, and what the *remedy* is.
+
+    Raises:
+        KeyboardInterrupt: It is what was raised, on the main thread: there it is a Ctrl-C, which is
+            meant for the host, and no fault of the code that it met.
     """
-    plain = without_frames(error)
+    if isinstance(error, KeyboardInterrupt) and _on_main_thread():
+        raise error
+    plain = settled(error)
     if isinstance(error, ServmanError):
         return plain
     failure = LoadFailedError(f"{who} raised {plain}" + (f"; {remedy}" if remedy else ""))
     failure.traceback = plain.traceback
     return failure
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

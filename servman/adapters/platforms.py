@@ -78,6 +78,7 @@ def create_adapter(name: str) -> SourceAdapter[str, Loader]:
         InvalidArgumentError: Nobody registered the platform.
         UnimplementedError: It is registered, but cannot be used here; the error names the remedy.
             An `ErrorInjectingAdapter` makes it the error of the models that wanted the platform.
+        KeyboardInterrupt: Ctrl-C came while the factory ran on the main thread.
     """
     if not is_registered(name):
         known = ", ".join(sorted(registered_platforms()))

@@ -84,6 +84,7 @@ class PythonModelLoader:
             InvalidArgumentError: It has no function `load`, or `load` returned None.
             LoadFailedError: The code does not compile, or raised something.
             ServmanError: The code raised one itself, a LoadCancelledError say.
+            KeyboardInterrupt: Ctrl-C came, which happens where the main thread itself calls this.
         """
         if context.path is None:
             context = dataclasses.replace(context, path=self._files.path)
@@ -106,6 +107,7 @@ class PythonModelLoader:
 
         Raises:
             ServmanError: The file's `unload` raised; the module is forgotten all the same.
+            KeyboardInterrupt: As for `load`.
         """
         module, self._module = self._module, None
         if module is None:

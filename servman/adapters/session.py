@@ -17,6 +17,7 @@ import numpy as np
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2
 
 from servman.adapters.signatures import DEFAULT_SIGNATURE, Signature, TensorSpec
@@ -134,6 +135,7 @@ class SavedModelServable:
             FailedPreconditionError: There is no such signature, or the version was unloaded.
             InvalidArgumentError: Inputs or the filter do not fit the signature, or the model
                 refused their values.
+            UnimplementedError: An input or output is of a kind that no array can hold.
             ServmanError: The model failed otherwise.
         """
         live = self._live
@@ -141,9 +143,9 @@ class SavedModelServable:
             raise self._unloaded()
         signature = chosen_signature(self.id, self.signatures, signature_name)
         where = f"{self.id}, signature {signature_name!r}"
-        arrays = checked_inputs(where, signature, inputs)
         outputs = chosen_outputs(where, signature, output_filter)
         run = live.prepared(where, signature, outputs)
+        arrays = checked_inputs(where, signature, inputs)
         try:
             values = run(*arrays)
         except Exception as error:  # noqa: BLE001 -- TensorFlow raises whatever it likes
@@ -207,9 +209,10 @@ class _LiveSession:
 
 def _dense_names(where: str, specs: Mapping[str, TensorSpec]) -> list[str]:
     for name, spec in specs.items():
-        if not spec.name:
+        if not spec.name or spec.is_opaque:
             raise UnimplementedError(
-                f"{where}: {name!r} is a sparse or composite tensor; export a signature with dense ones"
+                f"{where}: {name!r} is a sparse, composite or opaque tensor ({spec}); export a signature"
+                " with dense ones"
             )
     return [spec.name for spec in specs.values()]
 
@@ -233,15 +236,19 @@ def _specs(infos: Any) -> Mapping[str, TensorSpec]:
 
 
 def _spec(info: Any) -> TensorSpec:
-    dtype = tf.dtypes.as_dtype(info.dtype).base_dtype
     shape = None
     if info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank:
         shape = tuple(None if axis.size < 0 else axis.size for axis in info.tensor_shape.dim)
-    return TensorSpec(
-        dtype=None if dtype == tf.string else np.dtype(dtype.as_numpy_dtype),
-        shape=shape,
-        name=info.name,
-    )
+    return TensorSpec(_dtype(info.dtype), shape, info.name)
+
+
+def _dtype(number: int) -> np.dtype | None:
+    """Return the type that TensorFlow gives this number, as `TensorSpec.dtype` has it."""
+    try:
+        dtype = tf.dtypes.as_dtype(number).base_dtype
+        return None if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
+    except (KeyError, TypeError):  # numpy has no such type; or TensorFlow, of composite tensors
+        return np.dtype([(types_pb2.DataType.Name(number).removeprefix("DT_").lower(), object)])
 
 
 def _as_array(value: Any) -> np.ndarray[Any, Any]:

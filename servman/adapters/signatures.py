@@ -23,7 +23,9 @@ class TensorSpec:
     """One input or output of a signature.
 
     Attributes:
-        dtype: The type of its elements; None for strings, which numpy has as objects.
+        dtype: The type of its elements; None for strings, which numpy has as objects. A type that
+            numpy lacks is a record whose one field bears its name; it holds an object where the type
+            has no values outside the model (`is_opaque`).
         shape: The length of each axis, None where any will do; None as a whole where the number of
             axes is not known either.
         name: What the model calls it inside, such as "serving_default_x:0"; empty where that means
@@ -35,6 +37,11 @@ class TensorSpec:
     dtype: np.dtype | None
     shape: tuple[int | None, ...] | None
     name: str = ""
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether its elements, such as variants and resources, cannot leave the model."""
+        return self.dtype is not None and self.dtype.hasobject
 
     def __str__(self) -> str:
         return f"{dtype_text(self.dtype)} of shape {shape_text(self.shape)}"
@@ -60,7 +67,9 @@ class Signature:
 
 def dtype_text(dtype: np.dtype | None) -> str:
     """Return the name of *dtype* for people."""
-    return "string" if dtype is None else dtype.name
+    if dtype is None:
+        return "string"
+    return dtype.names[0] if dtype.names else dtype.name
 
 
 def shape_text(shape: tuple[int | None, ...] | None) -> str:

@@ -19,6 +19,9 @@ _LITERALS = (list, tuple, range, bool, int, float, complex, str, bytes, np.gener
 _KINDS = {"b": "b", "i": "iuf", "u": "iuf", "f": "iuf", "c": "iufc"}
 """Kinds of numpy types that literals may have, by the kind of the type that is wanted."""
 
+_SMALL_KINDS = {"bfloat": "f", "float": "f", "int": "i", "uint": "u"}
+"""Kinds by how the name begins, also for the small types that are no numbers to numpy."""
+
 
 def chosen_signature(
     id: ServableId, signatures: Mapping[str, Signature], signature_name: str
@@ -27,7 +30,12 @@ def chosen_signature(
 
     Raises:
         FailedPreconditionError: There is none; the error lists those that there are.
+        InvalidArgumentError: *signature_name* is no text.
     """
+    if not isinstance(signature_name, str):
+        raise InvalidArgumentError(
+            f"{id}: signature_name is a text, not an object of type {type(signature_name).__name__}"
+        )
     signature = signatures.get(signature_name)
     if signature is None:
         raise FailedPreconditionError(
@@ -47,22 +55,36 @@ def chosen_outputs(
         output_filter: Names of outputs; all of them when None or empty.
 
     Raises:
-        InvalidArgumentError: A name is no output of the signature.
+        InvalidArgumentError: *output_filter* is no collection of names, or one of them is no output
+            of the signature.
     """
-    if not output_filter:
-        return tuple(signature.outputs)
+    wanted = _output_names(where, output_filter)
+    unknown = [name for name in wanted if name not in signature.outputs]
+    if unknown:
+        raise InvalidArgumentError(
+            f"{where} has no output {_listed(unknown)}, it has: {_listed(signature.outputs)}"
+        )
+    return tuple(name for name in signature.outputs if not wanted or name in wanted)
+
+
+def _output_names(where: str, output_filter: Collection[str] | None) -> tuple[str, ...]:
+    if output_filter is None:
+        return ()
     if isinstance(output_filter, str):
         raise InvalidArgumentError(
             f"{where}: output_filter is a collection of names, not {output_filter!r}; pass"
             f" [{output_filter!r}]"
         )
-    unknown = [name for name in output_filter if name not in signature.outputs]
-    if unknown:
+    try:
+        names = tuple(output_filter)
+    except TypeError:  # it cannot be iterated
+        names = None
+    if names is None or not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(
-            f"{where} has no output {_listed(unknown)}, it has: {_listed(signature.outputs)}"
+            f"{where}: output_filter is a collection of names, which this object of type"
+            f" {type(output_filter).__name__} is not"
         )
-    wanted = frozenset(output_filter)
-    return tuple(name for name in signature.outputs if name in wanted)
+    return names
 
 
 def checked_inputs(where: str, signature: Signature, inputs: object) -> list[np.ndarray[Any, Any]]:
@@ -138,7 +160,7 @@ def _as_typed(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
     if array.dtype != dtype:
         raise ValueError(
             f"given {array.dtype} of shape {shape_text(array.shape)}, which is not cast; pass an array"
-            f" of {dtype}, or a list"
+            f" of {dtype}" + (", or a list" if _kind(dtype) in _KINDS else "")
         )
     return array
 
@@ -147,7 +169,9 @@ def _as_literals(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
     natural = np.array(value)
     if not natural.size:
         return natural.astype(dtype)
-    if natural.dtype.kind not in _KINDS.get(_kind(dtype), ""):
+    if _kind(dtype) not in _KINDS:
+        raise ValueError(f"lists and scalars cannot become that; pass an array of {dtype}")
+    if natural.dtype.kind not in _KINDS[_kind(dtype)]:
         raise ValueError(f"given {_natural_text(natural)}, which cannot be {dtype}")
     with np.errstate(all="ignore"):  # what does not fit is found below
         array = natural.astype(dtype)
@@ -162,8 +186,11 @@ def _as_literals(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
 
 
 def _kind(dtype: np.dtype) -> str:
-    """Return the kind of *dtype*; the small floats that numpy does not know itself are floats."""
-    return "f" if dtype.name.startswith(("bfloat", "float")) else dtype.kind
+    """Return the kind of *dtype*, by its name where numpy does not know it itself: int4, bfloat16."""
+    for prefix, kind in _SMALL_KINDS.items():
+        if dtype.name.startswith(prefix):
+            return kind
+    return dtype.kind
 
 
 def _natural_text(natural: np.ndarray[Any, Any]) -> str:

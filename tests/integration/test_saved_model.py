@@ -109,6 +109,8 @@ def v1_model(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             x = v1.placeholder(tf.float32, [None], name="x")
             y = x * v1.get_variable("factor", initializer=2.0, use_resource=True)
         sparse = v1.sparse_placeholder(tf.float32, [None, 3], name="sparse")
+        variant = v1.placeholder(tf.variant, [], name="variant")
+        ragged = v1.ragged.placeholder(tf.float32, ragged_rank=1, name="ragged")
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(path))
         build = v1.saved_model.build_signature_def
@@ -116,6 +118,9 @@ def v1_model(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         signatures = {
             "serving_default": build({"x": info(x)}, {"y": info(y), "twin": info(y)}, "v1/method"),
             "sparse": build({"s": info(sparse)}, {"y": info(y)}, PREDICT_METHOD),
+            "ragged": build({"r": info(ragged)}, {"y": info(y)}, PREDICT_METHOD),
+            "variant": build({"v": info(variant)}, {"y": info(y)}, PREDICT_METHOD),
+            "resource": build({"x": info(x)}, {"h": info(y.op.inputs[1].op.inputs[0])}),
         }
         builder.add_meta_graph_and_variables(session, ["serve", "tpu"], signatures)
         builder.save()
@@ -270,12 +275,22 @@ def test_a_graph_of_tensorflow_1_runs_where_there_is_no_gpu(load: Load, v1_model
     assert model.signatures["serving_default"].method_name == "v1/method"
 
 
-def test_a_signature_with_sparse_tensors_is_told_and_harms_no_other(
-    load: Load, v1_model: Path
+@pytest.mark.parametrize(
+    ("signature", "tensor", "kind"),
+    [
+        ("sparse", "s", "float32 of shape (?, 3)"),
+        ("ragged", "r", "invalid of shape any"),
+        ("variant", "v", "variant of shape ()"),
+        ("resource", "h", "resource of shape ()"),
+    ],
+)
+def test_a_signature_of_what_no_array_holds_is_told_and_harms_no_other(
+    load: Load, v1_model: Path, signature: str, tensor: str, kind: str
 ) -> None:
     model = load(v1_model, "tpu", "serve")
-    with pytest.raises(UnimplementedError, match="'s' is a sparse or composite tensor"):
-        model.predict([[1.0, 2.0, 3.0]], "sparse")
+    told = f"'{tensor}' is a sparse, composite or opaque tensor ({kind})"
+    with pytest.raises(UnimplementedError, match=re.escape(told)):
+        model.predict([1.0], signature)
     assert model.predict([1.0])["y"].tolist() == [2.0]
 
 
@@ -429,6 +444,28 @@ def test_unloading_gives_the_memory_back(tf: Any, tmp_path: Path) -> None:
     before, during, after = map(float, printed.split())
     assert during - before > 0.8 * megabytes
     assert after - before < 0.5 * megabytes
+
+
+_LEAVE_AMID_LOADS = """
+import sys
+from servman import ModelConfig, ServerConfig, ServerCore, ServerCoreOptions
+
+config = ServerConfig([ModelConfig(f"m{n}", sys.argv[1]) for n in range(20)])
+with ServerCore(config, options=ServerCoreOptions(watch=False)) as core:
+    core.wait_until_available("m0", timeout=60)
+    sys.exit(7)
+"""
+"""Leaves while most models are loading; without the `with` the interpreter aborts inside one."""
+
+
+def test_leaving_a_core_while_models_load_ends_the_process_in_order(module_model: Path) -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own interpreter and text
+        [sys.executable, "-c", _LEAVE_AMID_LOADS, str(module_model.parent)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 7, ended.stderr
 
 
 def test_after_the_import_what_tensorflow_made_is_out_of_the_collectors_way(model: Any) -> None:

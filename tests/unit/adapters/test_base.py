@@ -190,9 +190,7 @@ def raising(error: BaseException) -> Callable[[ServableData[str]], ServableData[
     return convert
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("bad path"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
-)
+@pytest.mark.parametrize("error", [ValueError("bad path"), SystemExit(3), GeneratorExit()])
 def test_whatever_convert_raises_is_the_error_of_that_entry_alone(error: BaseException) -> None:
     one, two, three = converted_by(raising(error), *entries("m", 1, 2, 3))
     assert (one.payload, three.payload) == ("/M/1", "/M/3")
@@ -200,6 +198,22 @@ def test_whatever_convert_raises_is_the_error_of_that_entry_alone(error: BaseExc
     assert str(two.error).startswith(f"m:2: Mapped raised {type(error).__name__}")
     assert "in convert" in (two.error.traceback or "")
     assert two.error.__traceback__ is None
+
+
+def test_ctrl_c_on_the_main_thread_goes_to_the_caller_and_nothing_is_handed_on() -> None:
+    adapter = Mapped(raising(KeyboardInterrupt()))
+    target: RecordingTarget[str] = RecordingTarget()
+    connect(adapter, target)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.set_aspired_versions("m", entries("m", 1, 2))
+    assert target.calls == []
+
+
+def test_on_any_other_thread_a_keyboard_interrupt_is_the_entrys_own_error() -> None:
+    *_, two = Spawned(
+        lambda: converted_by(raising(KeyboardInterrupt()), *entries("m", 1, 2))
+    ).result()
+    assert str(two.error).startswith("m:2: Mapped raised KeyboardInterrupt")
 
 
 def test_a_typed_error_of_convert_keeps_its_class_and_text() -> None:

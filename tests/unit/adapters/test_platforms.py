@@ -14,6 +14,7 @@ from servman.adapters.python_model import PythonModelAdapter
 from servman.adapters.rejecting import ErrorInjectingAdapter
 from servman.errors import InvalidArgumentError, UnimplementedError
 from servman.loader import Loader
+from servman.testing import Spawned
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,17 @@ def test_a_factory_that_raises_makes_the_platform_unusable_and_says_why(
         UnimplementedError, match=f"'mine'.* raised {type(error).__name__}: .*; repair"
     ):
         platforms.create_adapter("mine")
+
+
+def test_ctrl_c_in_a_factory_on_the_main_thread_goes_to_the_host() -> None:
+    def interrupted() -> SourceAdapter[str, Loader]:
+        raise KeyboardInterrupt
+
+    platforms.register_platform("mine", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        platforms.create_adapter("mine")
+    with pytest.raises(UnimplementedError, match=r"'mine'.* raised KeyboardInterrupt"):
+        Spawned(lambda: platforms.create_adapter("mine")).result()
 
 
 def test_a_factory_that_returns_no_adapter_is_told_so() -> None:

@@ -23,6 +23,7 @@ from servman.errors import (
 from servman.ids import ServableId
 from servman.loader import LoadContext, RevisedLoader
 from servman.resources import ResourceAllocation
+from servman.testing import Spawned
 
 M1 = ServableId("m", 1)
 
@@ -44,8 +45,9 @@ def own_modules() -> list[str]:
 
 
 def failure(loader: PythonModelLoader) -> ServmanError:
+    """Load as a manager does, off the main thread, and return what is raised."""
     with pytest.raises(ServmanError) as failed:
-        loaded(loader)
+        Spawned(lambda: loaded(loader)).result()
     assert own_modules() == []
     return failed.value
 
@@ -255,6 +257,13 @@ def test_code_that_raises_is_a_typed_error_with_id_path_and_remedy(
     assert str(error).startswith(f"m:1: {tmp_path}/servable.py raised ")
     assert raised in str(error)
     assert "correct the file" in str(error)
+
+
+def test_ctrl_c_in_a_load_on_the_main_thread_goes_to_the_host(tmp_path: Path) -> None:
+    loader = loader_of(tmp_path, "def load(context): raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        loaded(loader)
+    assert own_modules() == []
 
 
 def test_the_stored_error_shows_the_line_that_raised(tmp_path: Path) -> None:

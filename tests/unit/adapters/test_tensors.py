@@ -153,6 +153,25 @@ def test_the_small_floats_of_accelerators_are_floats() -> None:
     assert array.tolist() == [1, 0.5]
 
 
+def test_the_small_integers_of_accelerators_are_integers() -> None:
+    int4 = np.dtype(pytest.importorskip("ml_dtypes").int4)
+    array = checked([-8, 7.0], int4)
+    assert array.dtype == int4
+    assert array.tolist() == [-8, 7]
+    assert "with a value that int4 cannot hold" in refusal([8], int4)
+
+
+def test_a_type_that_numpy_lacks_takes_arrays_only_and_bears_its_own_name() -> None:
+    quantised = np.dtype([("qint8", np.int8)])
+    given = np.zeros(2, quantised)
+    assert checked(given, quantised) is given
+    remedy = "pass an array of [('qint8', 'i1')]"
+    assert refusal([1], quantised).endswith(
+        f"takes qint8 of shape any: lists and scalars cannot become that; {remedy}"
+    )
+    assert refusal(np.zeros(2, np.int8), quantised).endswith(f"which is not cast; {remedy}")
+
+
 @pytest.mark.parametrize("ragged", [[[1.0], [1.0, 2.0]], [[1.0], 2.0]])
 def test_a_ragged_list_is_refused(ragged: object) -> None:
     assert "takes float32 of shape any" in refusal(ragged, np.float32)
@@ -256,6 +275,12 @@ def test_an_unknown_signature_is_told_with_those_that_there_are() -> None:
         chosen_signature(M1, signatures, "train")
 
 
+@pytest.mark.parametrize("signature_name", [["serving_default"], None, 3])
+def test_a_signature_name_is_a_text(signature_name: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^m:1: signature_name is a text, not .* type"):
+        chosen_signature(M1, {"serving_default": signature()}, signature_name)
+
+
 @pytest.mark.parametrize("everything", [None, (), [], ["z", "y"], {"y", "z"}, ["y", "z", "y"]])
 def test_outputs_come_in_the_order_of_the_signature(everything: list[str] | None) -> None:
     assert chosen_outputs(WHERE, signature(), everything) == ("y", "z")
@@ -275,7 +300,28 @@ def test_a_filter_is_a_collection_of_names() -> None:
         chosen_outputs(WHERE, signature(), "y")
 
 
+@pytest.mark.parametrize("wrong", [5, [["y"]], [None], np.array(3), np.array([["y"], ["z"]])])
+def test_what_is_no_collection_of_names_is_refused_with_its_type(wrong: Any) -> None:
+    kind = type(wrong).__name__
+    with pytest.raises(
+        InvalidArgumentError, match=f"^{WHERE}: output_filter .* type {kind} is not$"
+    ):
+        chosen_outputs(WHERE, signature(), wrong)
+
+
+def test_a_filter_may_come_as_an_array_or_a_generator() -> None:
+    assert chosen_outputs(WHERE, signature(), np.array(["z", "z"])) == ("z",)
+    assert chosen_outputs(WHERE, signature(), (name for name in "y")) == ("y",)  # type: ignore[arg-type] # the point
+
+
 def test_a_spec_is_told_to_people() -> None:
     assert str(FLOAT) == "float32 of shape (?, 2)"
     assert str(TensorSpec(None, None)) == "string of shape any"
     assert str(TensorSpec(np.dtype(np.int64), ())) == "int64 of shape ()"
+    assert str(TensorSpec(np.dtype([("variant", object)]), ())) == "variant of shape ()"
+
+
+def test_opaque_is_what_has_no_values_outside_the_model() -> None:
+    assert TensorSpec(np.dtype([("variant", object)]), ()).is_opaque
+    assert not TensorSpec(np.dtype([("qint8", np.int8)]), ()).is_opaque
+    assert not TensorSpec(None, ()).is_opaque
