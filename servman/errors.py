@@ -127,10 +127,7 @@ def settled(error: BaseException) -> ServmanError:
     """
     text = "".join(_traceback.format_exception(error)) if error.__traceback__ else None
     if isinstance(error, ServmanError):
-        try:
-            plain = copy.copy(error)
-        except Exception:  # noqa: BLE001 -- a foreign subclass with a constructor of its own
-            plain = ServmanError(_text(error))
+        plain = _copy(error)
     else:
         said, kind = _text(error), type(error).__qualname__
         plain = LoadFailedError(f"{kind}: {said}" if said else kind)
@@ -139,8 +136,16 @@ def settled(error: BaseException) -> ServmanError:
     return plain
 
 
+def _copy(error: ServmanError) -> ServmanError:
+    try:
+        copied: object = copy.copy(error)
+    except BaseException:  # noqa: BLE001 -- a foreign subclass with a constructor of its own
+        copied = None
+    return copied if isinstance(copied, ServmanError) else ServmanError(_text(error))
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 -- a foreign __str__; its fault must not replace the error
+    except BaseException:  # noqa: BLE001 -- a foreign __str__; its fault must not replace the error
         return "(its text cannot be read)"

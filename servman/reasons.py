@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     PLATFORM_UNAVAILABLE = "platform not enabled or not importable"
     QUEUED = "queued"
     WAITING = "waiting for another version"
+    WAITING_FOR_MEMORY = "waiting for memory"
     LOADING = "loading"
     RETRYING = "retry pending"
     FAILED = "failed"

@@ -68,7 +68,7 @@ class Diagnosis:
 
 
 def _version_line(one: ServableStateSnapshot) -> str:
-    wanted = "" if one.aspired else ", not wanted"
+    wanted = "" if one.aspired else ", wanted again" if one.wanted_again else ", not wanted"
     handles = f", {one.handles_in_words}" if one.handles else ""
     error = f": {one.error}" if one.error is not None else ""
     return f"  version {one.id.version}: {one.state.value}{wanted}{handles}{error}"

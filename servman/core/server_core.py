@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import operator
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
@@ -31,6 +33,9 @@ T = TypeVar("T")
 
 Request = ServableRequest | ServableId | str
 """What may be passed where a request is meant."""
+
+_NAMED: Final = 10
+"""How many models a text names at most."""
 
 _LEAST: Final = 0.5
 """Seconds that a stage is given to end its idle threads, even if the deadline has come."""
@@ -65,6 +70,8 @@ class ServerCore:
         config, options = config or ServerConfig(), options or ServerCoreOptions()
         check(config, options)
         self._config = config
+        by_name = operator.attrgetter("name")
+        self._models = {model.name: model for model in sorted(config.models, key=by_name)}
         self._clock: Clock = options.clock or SystemClock()
         self._event_bus = EventBus(clock=self._clock)
         self._monitor = ServableStateMonitor(
@@ -82,7 +89,7 @@ class ServerCore:
         self._pipeline = Pipeline(config, options, self._manager, self._clock)
         # From what stands nearest to serving outwards, but for what makes all the rest pointless.
         self._explainers = (
-            _ConfigExplainer(self, self._pipeline.rejected),
+            _ConfigExplainer(self, self._models, self._pipeline.rejected),
             self._manager,
             self._pipeline.source,
         )
@@ -300,7 +307,7 @@ class ServerCore:
         return first_reason(self._explainers, request) or _on_its_way(request)
 
     def _model(self, name: str) -> ModelConfig | None:
-        return next((model for model in self._config.models if model.name == name), None)
+        return self._models.get(name)
 
     def _or_all(self, requests: Request | Iterable[Request]) -> list[Request]:
         chosen = [requests] if isinstance(requests, Request) else list(requests)
@@ -315,8 +322,14 @@ def _on_its_way(request: ServableRequest) -> Reason:
 class _ConfigExplainer:
     """Answers where it is the configuration, or the core itself, that nothing comes of."""
 
-    def __init__(self, core: ServerCore, rejected: Mapping[str, ServmanError]) -> None:
+    def __init__(
+        self,
+        core: ServerCore,
+        models: Mapping[str, ModelConfig],
+        rejected: Mapping[str, ServmanError],
+    ) -> None:
         self._core = core
+        self._models = models
         self._rejected = rejected
 
     def explain(self, request: ServableRequest) -> Reason | None:
@@ -325,9 +338,11 @@ class _ConfigExplainer:
             return Reason(
                 ReasonCode.CLOSED, f"{name} is not served: the server core is closed or closing"
             )
-        model = next((model for model in core.config.models if model.name == name), None)
+        model = self._models.get(name)
         if model is None:
-            known = ", ".join(sorted(model.name for model in core.config.models)) or "none"
+            known = ", ".join(itertools.islice(self._models, _NAMED)) or "none"
+            if len(self._models) > _NAMED:
+                known += f" and {len(self._models) - _NAMED} more"
             text = f"no model {name!r} is configured (there are: {known}); add it to the config"
             return Reason(ReasonCode.NOT_CONFIGURED, text, {"name": name})
         if not core.started:

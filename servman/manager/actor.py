@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, assert_never, final
 
 from servman.manager import jobs
 from servman.manager.handle import Entry
+from servman.manager.harness import NO_REVISION
 from servman.manager.messages import (
     CancelLoad,
     Closed,
@@ -25,9 +26,12 @@ from servman.manager.messages import (
     PublishAspiration,
     PublishState,
     ReadRevision,
+    ResizePools,
     Serve,
+    StartEstimate,
     StartLoad,
     StartUnload,
+    UnloadReturned,
 )
 from servman.manager.serving import ServingMap, count_handles
 from servman.state import ServableState, StreamAspiration
@@ -40,8 +44,9 @@ if TYPE_CHECKING:
     from servman.events import EventBus
     from servman.ids import ServableId
     from servman.manager.harness import ServableStateSnapshot
-    from servman.manager.messages import Effect, Event
+    from servman.manager.messages import Aspire, Effect, Event
     from servman.manager.reconciler import Reconciler
+    from servman.resources import ResourceAllocation
     from servman.threads import Pool
 
 _log = logging.getLogger(__name__)
@@ -109,11 +114,13 @@ class Actor:
             that storage that hangs holds up neither loads nor unloads.
         should_retry: See `AspiredVersionsManager`.
         pre_load_hook: See `AspiredVersionsManager`.
+        normalised: Spells what a loader needs as the resource tracker does; None where none is tracked.
         clock: The time.
 
     Attributes:
         serving: What lookups read.
         snapshots: Name to what is known of the stream, replaced name by name for any thread to read.
+        loads: How many loads run or wait, and which has run for longest; for any thread to read.
 
     Threads: `step` by one at a time; `post` by any.
     """
@@ -128,10 +135,12 @@ class Actor:
         revision_pool: Pool,
         should_retry: Callable[[BaseException], bool] | None,
         pre_load_hook: Callable[[ServableId], None] | None,
+        normalised: Callable[[ResourceAllocation], ResourceAllocation] | None,
         clock: Clock,
     ) -> None:
         self.serving = ServingMap()
         self.snapshots: dict[str, tuple[ServableStateSnapshot, ...]] = {}
+        self.loads: tuple[int, ServableId | None] = (0, None)
         self._reconciler = reconciler
         self._bus = bus
         self._load_pool = load_pool
@@ -139,8 +148,11 @@ class Actor:
         self._revision_pool = revision_pool
         self._should_retry = should_retry
         self._pre_load_hook = pre_load_hook
+        self._normalised = normalised
         self._clock = clock
-        self._mailbox: queue.SimpleQueue[Event | _Gone | None] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[Event | _Gone | str | None] = queue.SimpleQueue()
+        # The newest list of each stream that has not been taken up; the mailbox carries the name.
+        self._aspired: dict[str, Aspire] = {}
         self._kept: dict[int, _Kept] = {}
         self._done = threading.Condition(threading.Lock())  # guards `_left`
         self._left: tuple[ServableStateSnapshot, ...] | None = None
@@ -149,12 +161,17 @@ class Actor:
         """Hand *event* over. Never blocks."""
         self._mailbox.put(event)
 
+    def aspire(self, event: Aspire) -> None:
+        """Hand a list over, in the place of an older one that was not taken up. Never blocks."""
+        self._aspired[event.name] = event
+        self._mailbox.put(event.name)
+
     def run(self) -> None:
         """Step until everything is closed. The body of the manager's thread."""
         while self._left is None:
             try:
                 self.step(block=True)
-            except Exception:  # noqa: BLE001 -- a fault of servman's; the other streams go on
+            except BaseException:  # noqa: BLE001 -- a fault of servman's; the other streams go on
                 _log.exception("the manager failed at a step; please report this")
 
     def step(self, *, block: bool = False) -> bool:
@@ -167,9 +184,9 @@ class Actor:
         if message is None and not self._due():
             return False
         started = self._clock.monotonic()
-        event = self._signal(message) if isinstance(message, _Gone) else message
+        event = self._event(message)
         if event is None and message is not None:
-            return True  # the first of two signals
+            return True  # the first of two signals, or a list that a newer one has replaced
         if isinstance(event, LoadReturned):
             self._kept[event.incarnation].servable = event.servable
         self._carry_out(self._reconciler.take(event, started))
@@ -188,11 +205,6 @@ class Actor:
                 self._clock.wait_until(self._done, deadline)
             return self._left
 
-    @property
-    def closed(self) -> bool:
-        """Whether the reconciler has closed."""
-        return self._left is not None
-
     def count_handles(self, snapshot: ServableStateSnapshot) -> int:
         """Return about how many handles hold the incarnation of *snapshot*. Threads: any."""
         kept = self._kept.get(snapshot.incarnation)
@@ -204,6 +216,13 @@ class Actor:
             return 0
         del gone, kept
         return count_handles(entry, self.serving.streams.get(snapshot.id.name))
+
+    def _event(self, message: Event | _Gone | str | None) -> Event | None:
+        if isinstance(message, _Gone):
+            return self._signal(message)
+        if isinstance(message, str):
+            return self._aspired.pop(message, None)
+        return message
 
     # ---- signals -------------------------------------------------------------------------------
 
@@ -228,24 +247,46 @@ class Actor:
 
     # ---- pools ---------------------------------------------------------------------------------
 
+    def _start_estimate(self, order: StartEstimate) -> None:
+        normalised = self._normalised
+        if normalised is not None:
+            self._load_pool.submit(lambda: self.post(jobs.estimate(order, normalised)))
+
     def _start_load(self, order: StartLoad) -> None:
         kept = self._kept.setdefault(order.incarnation, _Kept(order.data.id))
         self._load_pool.submit(functools.partial(self._load, order, kept.cancelled))
 
+    def _cancel_load(self, incarnation: int) -> None:
+        kept = self._kept.get(incarnation)
+        if kept is not None:  # else it has not come further than its estimate
+            kept.cancelled.set()
+
     def _load(self, order: StartLoad, cancelled: threading.Event) -> None:
-        self.post(
-            jobs.load(
+        try:
+            returned = jobs.load(
                 order,
                 cancelled,
                 should_retry=self._should_retry,
                 pre_load_hook=self._pre_load_hook,
+                normalised=self._normalised,
             )
-        )
+        except BaseException as error:  # noqa: BLE001 -- even logging can raise; the END must come
+            failure = jobs.unforeseen(order.data.id, error)
+            returned = LoadReturned(order.incarnation, None, failure, False, NO_REVISION)  # noqa: FBT003 -- a record
+        self.post(returned)
 
     def _start_unload(self, order: StartUnload) -> None:
         kept = self._kept[order.incarnation]
         servable, kept.servable = kept.servable, None
-        self._unload_pool.submit(lambda: self.post(jobs.unload(order, servable)))
+        self._unload_pool.submit(functools.partial(self._unload, order, servable))
+
+    def _unload(self, order: StartUnload, servable: object) -> None:
+        try:
+            returned = jobs.unload(order, servable)
+        except BaseException as error:  # noqa: BLE001 -- as in `_load`
+            failure = jobs.unforeseen(order.data.id, error)
+            returned = UnloadReturned(order.incarnation, failure)
+        self.post(returned)
 
     def _read_revision(self, order: ReadRevision) -> None:
         self._revision_pool.submit(lambda: self.post(jobs.read_revision(order)))
@@ -265,7 +306,7 @@ class Actor:
                 _log.exception("the manager could not carry out %r", effect)
         self._publish_snapshots()
 
-    def _do(self, effect: Effect) -> None:  # noqa: C901 -- one line for each kind
+    def _do(self, effect: Effect) -> None:  # noqa: C901, PLR0912 -- one line for each kind
         match effect:
             case PublishState():
                 self._publish(ServableState(effect.id, effect.state, effect.error))
@@ -273,10 +314,15 @@ class Actor:
                 self._publish(StreamAspiration(effect.name, effect.versions))
             case Serve():
                 self._serve(effect)
+            case StartEstimate():
+                self._start_estimate(effect)
             case StartLoad():
                 self._start_load(effect)
+            case ResizePools():
+                self._load_pool.resize(effect.load_threads)
+                self._unload_pool.resize(effect.unload_threads)
             case CancelLoad():
-                self._kept[effect.incarnation].cancelled.set()
+                self._cancel_load(effect.incarnation)
             case StartUnload():
                 self._start_unload(effect)
             case ReadRevision():
@@ -305,6 +351,7 @@ class Actor:
             else:
                 self.snapshots.pop(name, None)
         self._reconciler.changed.clear()
+        self.loads = self._reconciler.loads
 
     def _serve(self, order: Serve) -> None:
         served = self.serving.entries(order.name)

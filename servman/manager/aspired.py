@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.policy import AspiredVersionPolicy
+    from servman.manager.tracker import ResourceTracker
 
 T = TypeVar("T")
 
@@ -102,6 +103,12 @@ class AspiredVersionsManager:
             it raises counts as false.
         pre_load_hook: Is called with the id, on the load pool, before every attempt. What it raises is
             what the attempt raised.
+        load_timeout: Seconds after which a load that has not returned ends its version with an error; what
+            it brings some day is unloaded. None, the default, waits for ever. In either case a load that
+            has run for a minute gives its place to the next, on a thread more.
+        resource_tracker: Sets aside what loads need, as their loaders estimate it, before they start. One
+            that does not fit waits for what is on its way out, else it fails, and is tried again when memory
+            is returned. Without a tracker nothing is estimated.
         revision_interval: Seconds between looks at the files of a failed or pausing version.
         clock: The time.
 
@@ -122,6 +129,8 @@ class AspiredVersionsManager:
         load_retry_interval: float = 60.0,
         should_retry: Callable[[BaseException], bool] | None = None,
         pre_load_hook: Callable[[ServableId], None] | None = None,
+        load_timeout: float | None = None,
+        resource_tracker: ResourceTracker | None = None,
         revision_interval: float = 1.0,
         clock: Clock | None = None,
         _pools: tuple[Pool, Pool, Pool] | None = None,
@@ -132,6 +141,8 @@ class AspiredVersionsManager:
         _check_count("max_num_load_retries", max_num_load_retries, least=0)
         _check_seconds("load_retry_interval", load_retry_interval)
         _check_seconds("revision_interval", revision_interval)
+        if load_timeout is not None:
+            _check_seconds("load_timeout", load_timeout)
         self._clock: Clock = clock or SystemClock()
         self._num_load_threads = num_load_threads
         self._max_attempts = max_num_load_retries + 1
@@ -147,6 +158,8 @@ class AspiredVersionsManager:
             max_num_load_retries=max_num_load_retries,
             load_retry_interval=load_retry_interval,
             revision_interval=revision_interval,
+            load_timeout=load_timeout,
+            resource_tracker=resource_tracker,
         )
         self._actor = Actor(
             Reconciler(options),
@@ -156,6 +169,7 @@ class AspiredVersionsManager:
             revision_pool=self._pools[2],
             should_retry=should_retry,
             pre_load_hook=pre_load_hook,
+            normalised=None if resource_tracker is None else resource_tracker.normalised,
             clock=self._clock,
         )
         self._serving = self._actor.serving
@@ -194,7 +208,8 @@ class AspiredVersionsManager:
 
         Every version that serves is told UNLOADING and then no longer found. Loads that wait or pause
         are cancelled; a load that runs is told so and unloaded when it returns. Every version gets its
-        END. Idempotent; of two concurrent calls both wait and report the same.
+        END; what is left behind at the deadline is never unloaded. Idempotent; of two concurrent
+        calls both wait and report the same.
 
         Blocks: until all of that is done, or for *timeout* seconds (None: for ever).
 
@@ -205,6 +220,8 @@ class AspiredVersionsManager:
             FailedPreconditionError: The caller is one of servman's own threads. Nothing was changed.
         """
         refuse_own_thread("AspiredVersionsManager.close()")
+        if timeout is not None:
+            _check_seconds("timeout", timeout)
         deadline = deadline_after(self._clock, timeout)
         with self._lock:
             first, self._closing = not self._closing, True
@@ -220,8 +237,9 @@ class AspiredVersionsManager:
         if thread is not None:
             join_thread(thread, self._clock, grace)
         if not left:
+            soon = self._clock.monotonic() + _GRACE  # a look at files that hangs is not waited for
             for pool in self._pools:
-                pool.join(grace)
+                pool.join(soon if grace is None else min(soon, grace))
         return CloseReport(tuple(map(self._with_handles, left)))
 
     # ---- what is wanted ------------------------------------------------------------------------
@@ -237,23 +255,9 @@ class AspiredVersionsManager:
             InvalidArgumentError: An entry is no `ServableData` or belongs to another stream, or two
                 have one id. Nothing changes.
         """
-        check_name(name)
-        entries = tuple(versions)
-        for one in entries:
-            if not isinstance(one, ServableData):
-                raise InvalidArgumentError(f"stream {name!r}: {one!r} is no ServableData")
-        strangers = [str(one.id) for one in entries if one.id.name != name]
-        if strangers:
-            raise InvalidArgumentError(
-                f"stream {name!r}: entries of another stream in its list: {', '.join(strangers)}"
-            )
-        if len({one.id for one in entries}) < len(entries):
-            ids = ", ".join(str(one.id) for one in entries)
-            raise InvalidArgumentError(
-                f"stream {name!r}: a version stands twice in its list: {ids}"
-            )
+        entries = _checked_entries(check_name(name), versions)
         if not self._closing:
-            self._actor.post(Aspire(name, entries))
+            self._actor.aspire(Aspire(name, entries))
 
     @property
     def num_load_threads(self) -> int:
@@ -264,7 +268,6 @@ class AspiredVersionsManager:
     def num_load_threads(self, count: int) -> None:
         _check_count("num_load_threads", count, least=1)
         self._num_load_threads = count
-        self._pools[0].resize(count)
         self._actor.post(LoadThreadsChanged(count))
 
     def retry(self, id: ServableId) -> None:
@@ -381,7 +384,7 @@ class AspiredVersionsManager:
         return explain(
             self._with_handles(snapshot),
             siblings=siblings,
-            ahead=self._loads_ahead_of(snapshot),
+            loads=self._actor.loads,
             max_attempts=self._max_attempts,
             now=self._clock.monotonic(),
         )
@@ -392,10 +395,15 @@ class AspiredVersionsManager:
         if self._closing:
             return ClosedError(f"{request}: the manager was closed; it serves nothing any more")
         reason = self.explain(request)
-        why = reason.text if reason is not None else "nothing of it is aspired"
+        if reason is not None and reason.code is ReasonCode.AVAILABLE:
+            why = "it became available at this very moment; ask again"
+        else:
+            why = reason.text if reason is not None else "nothing of it is aspired"
         return NotFoundError(f"servable not found for request {request}: {why}", reason=reason)
 
     def _managed(self, id: ServableId) -> ServableStateSnapshot:
+        if not isinstance(id, ServableId):
+            raise InvalidArgumentError(f"a version is named by its ServableId, not by {id!r}")
         for snapshot in self._actor.snapshots.get(id.name, ()):
             if snapshot.id == id:
                 return snapshot
@@ -404,16 +412,6 @@ class AspiredVersionsManager:
     def _with_handles(self, snapshot: ServableStateSnapshot) -> ServableStateSnapshot:
         count = self._actor.count_handles(snapshot)
         return dataclasses.replace(snapshot, handles=count) if count else snapshot
-
-    def _loads_ahead_of(self, snapshot: ServableStateSnapshot) -> int:
-        if snapshot.state is not HarnessState.LOAD_REQUESTED:
-            return 0
-        busy = (HarnessState.LOADING, HarnessState.LOAD_REQUESTED)
-        return sum(
-            one.state in busy and one.id != snapshot.id and one.retry_at is None
-            for stream in self._actor.snapshots.copy().values()
-            for one in stream
-        )
 
 
 def _check_type(handle: ServableHandle[object], wanted: type[object]) -> None:
@@ -429,6 +427,29 @@ def _check_type(handle: ServableHandle[object], wanted: type[object]) -> None:
         raise InvalidArgumentError(
             f"{which} is a {found}, not the {wanted.__qualname__} that was asked for"
         )
+
+
+def _checked_entries(
+    name: str, versions: Sequence[ServableData[Loader]]
+) -> tuple[ServableData[Loader], ...]:
+    try:
+        entries = tuple(versions)
+    except TypeError:
+        raise InvalidArgumentError(
+            f"stream {name!r}: {versions!r} is no list of ServableData; to unload all pass []"
+        ) from None
+    for one in entries:
+        if not isinstance(one, ServableData):
+            raise InvalidArgumentError(f"stream {name!r}: {one!r} is no ServableData")
+    strangers = [str(one.id) for one in entries if one.id.name != name]
+    if strangers:
+        raise InvalidArgumentError(
+            f"stream {name!r}: entries of another stream in its list: {', '.join(strangers)}"
+        )
+    if len({one.id for one in entries}) < len(entries):
+        ids = ", ".join(str(one.id) for one in entries)
+        raise InvalidArgumentError(f"stream {name!r}: a version stands twice in its list: {ids}")
+    return entries
 
 
 def _check_policy(policy: object) -> None:

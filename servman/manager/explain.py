@@ -11,7 +11,7 @@ from servman.reasons import Reason, ReasonCode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from servman.ids import ServableRequest
+    from servman.ids import ServableId, ServableRequest
     from servman.manager.harness import ServableStateSnapshot
 
 _NEARNESS: Final[Mapping[HarnessState, int]] = {
@@ -30,7 +30,7 @@ def chosen(
     """Return the version whose fate decides *request*, or None where the manager knows of none."""
     if request.selector is Selector.SPECIFIC:
         return next((one for one in snapshots if one.id.version == request.version), None)
-    aspired = [one for one in snapshots if one.aspired]
+    aspired = [one for one in snapshots if one.aspired or one.wanted_again]
     if not aspired:
         return None
     if request.selector is Selector.NEWEST:
@@ -38,11 +38,11 @@ def chosen(
     return max(aspired, key=lambda one: (_NEARNESS.get(one.state, 0), one.id.version))
 
 
-def explain(  # noqa: PLR0911 -- one answer for each state
+def explain(  # noqa: C901, PLR0911 -- one answer for each state
     snapshot: ServableStateSnapshot,
     *,
     siblings: Sequence[ServableStateSnapshot],
-    ahead: int,
+    loads: tuple[int, ServableId | None],
     max_attempts: int,
     now: float,
 ) -> Reason:
@@ -51,7 +51,7 @@ def explain(  # noqa: PLR0911 -- one answer for each state
     Args:
         snapshot: The version, with its handles counted.
         siblings: Every version of its stream.
-        ahead: How many loads of the manager run or wait.
+        loads: How many loads of the manager run or wait, and which has run for longest.
         max_attempts: How often a load is tried.
         now: The time, on the scale of the snapshots.
     """
@@ -62,9 +62,14 @@ def explain(  # noqa: PLR0911 -- one answer for each state
     match snapshot.state:
         case HarnessState.NEW:
             return _waiting(snapshot, siblings)
+        case _ if snapshot.shortage is not None:
+            text = f"{which} waits for memory: {snapshot.shortage}"
+            return Reason(ReasonCode.WAITING_FOR_MEMORY, text, {"shortage": snapshot.shortage})
         case HarnessState.LOAD_REQUESTED | HarnessState.LOAD_APPROVED:
-            text = f"{which} is queued for a load thread with {ahead} loads running or queued"
-            return Reason(ReasonCode.QUEUED, text, {"ahead": ahead})
+            ahead, longest = max(0, loads[0] - 1), loads[1]
+            named = f"; {longest} has run for longest" if longest not in (None, which) else ""
+            text = f"{which} is queued for a load thread, with {ahead} other loads{named}"
+            return Reason(ReasonCode.QUEUED, text, {"ahead": ahead, "longest": longest})
         case HarnessState.LOADING if snapshot.retry_at is not None:
             wait = max(0.0, snapshot.retry_at - now)
             text = f"{which} is tried again in {wait:.1f} s; {attempt} failed: {cause}"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
+    from servman.manager.tracker import Shortage
 
 
 class HarnessState(Enum):
@@ -85,6 +86,9 @@ class ServableStateSnapshot:
         handles: About how many handles hold it. For people; policies see 0.
         retry_at: When the next attempt is due, if one is waited for.
         incarnation: Grows with every start of any version.
+        shortage: What its load waits for, if it waits for memory.
+        wanted_again: Whether it is on its way out and its version is aspired anew: as soon as this
+            incarnation has ended, the next one begins.
 
     Threads: immutable; any thread.
     """
@@ -98,6 +102,8 @@ class ServableStateSnapshot:
     handles: int = 0
     retry_at: float | None = None
     incarnation: int = 0
+    shortage: Shortage | None = None
+    wanted_again: bool = False
 
     @property
     def handles_in_words(self) -> str:
@@ -111,20 +117,24 @@ class LoaderHarness:
 
     Attributes:
         data: What was aspired: the id, the loader (or the error in its place) and its origin.
-        aspired: Whether it is wanted. Once it is not, a load that returns is unloaded again.
         attempts: Loads started so far.
         may_retry: False once somebody has cancelled its retries.
         retry_at: When the next attempt is due; set only in the pause before it.
         revision: What its files looked like when the last attempt began.
         revision_at: When to look at them again.
+        attempt_began: When the attempt that runs began; None while none does.
+        shortage: What it waits for, while it waits for memory.
         looking: Whether a look at them has not returned yet.
     """
 
     __slots__ = (
+        "_aspired",
         "_error",
+        "_shortage",
         "_since",
+        "_snapshot",
         "_state",
-        "aspired",
+        "attempt_began",
         "attempts",
         "data",
         "incarnation",
@@ -138,12 +148,15 @@ class LoaderHarness:
     def __init__(self, data: ServableData[Loader], incarnation: int, now: float) -> None:
         self.data = data
         self.incarnation = incarnation
-        self.aspired = True
+        self._aspired = True
         self.attempts = 0
         self.may_retry = True
         self.retry_at: float | None = None
         self.revision: Hashable = NO_REVISION
         self.revision_at: float | None = None
+        self.attempt_began: float | None = None
+        self._shortage: Shortage | None = None
+        self._snapshot: ServableStateSnapshot | None = None  # until something in it changes
         self.looking = False
         self._state = HarnessState.NEW
         self._error: ServmanError | None = None
@@ -153,6 +166,27 @@ class LoaderHarness:
     def id(self) -> ServableId:
         """The version."""
         return self.data.id
+
+    @property
+    def aspired(self) -> bool:
+        """Whether it is wanted."""
+        return self._aspired
+
+    @aspired.setter
+    def aspired(self, aspired: bool) -> None:
+        if aspired != self._aspired:
+            self._aspired = aspired
+            self._snapshot = None
+
+    @property
+    def shortage(self) -> Shortage | None:
+        """What it waits for, while it waits for memory."""
+        return self._shortage
+
+    @shortage.setter
+    def shortage(self, shortage: Shortage | None) -> None:
+        self._shortage = shortage
+        self._snapshot = None
 
     @property
     def state(self) -> HarnessState:
@@ -204,17 +238,21 @@ class LoaderHarness:
         self._error = error
         self._since = now
         self.retry_at = until
+        self._snapshot = None
 
     def resume(self, now: float) -> None:
         """End the pause: the next attempt waits for its thread."""
         self._since = now
         self.retry_at = None
+        self._snapshot = None
         self.revision_at = None
 
     def begin_attempt(self, now: float) -> None:
         """Count an attempt that starts now."""
         self.attempts += 1
+        self.attempt_began = now
         self._since = now
+        self._snapshot = None
 
     def succeed(self, now: float) -> None:
         """The attempt has made a servable: become ready."""
@@ -245,17 +283,21 @@ class LoaderHarness:
             )
         self._state = state
         self._since = now
+        self._snapshot = None
 
     def snapshot(self) -> ServableStateSnapshot:
         """Return what is known of it now."""
-        return ServableStateSnapshot(
-            self.data.id,
-            self._state,
-            self.aspired,
-            self._error,
-            self.attempts,
-            self._since,
-            0,
-            self.retry_at,
-            self.incarnation,
-        )
+        if self._snapshot is None:
+            self._snapshot = ServableStateSnapshot(
+                self.data.id,
+                self._state,
+                self._aspired,
+                self._error,
+                self.attempts,
+                self._since,
+                0,
+                self.retry_at,
+                self.incarnation,
+                self._shortage,
+            )
+        return self._snapshot

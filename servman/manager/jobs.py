@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from servman.errors import InternalError, settled
 from servman.loader import LoadContext
 from servman.manager.harness import NO_REVISION
-from servman.manager.messages import LoadReturned, RevisionRead, UnloadReturned
+from servman.manager.messages import (
+    EstimateReturned,
+    LoadReturned,
+    RevisionRead,
+    UnloadReturned,
+)
+from servman.resources import ResourceAllocation
 
 if TYPE_CHECKING:
     import threading
@@ -20,15 +26,30 @@ if TYPE_CHECKING:
 
     from servman.ids import ServableId
     from servman.loader import Loader
-    from servman.manager.messages import ReadRevision, StartLoad, StartUnload
+    from servman.manager.messages import ReadRevision, StartEstimate, StartLoad, StartUnload
 
 _log = logging.getLogger(__name__)
+
+
+def estimate(
+    order: StartEstimate, normalised: Callable[[ResourceAllocation], ResourceAllocation]
+) -> EstimateReturned:
+    """Return what the loader says it will need."""
+    try:
+        return EstimateReturned(order.incarnation, _estimate(order.data.payload, normalised))
+    except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
+        failure = settled(error)
+        cause = str(failure).removeprefix(f"{order.data.id}: ")
+        failure.args = (f"{order.data.id}: what it will need cannot be estimated: {cause}",)
+        _log.warning("%s", failure)
+        return EstimateReturned(order.incarnation, None, failure)
 
 
 def load(
     order: StartLoad,
     cancelled: threading.Event,
     *,
+    normalised: Callable[[ResourceAllocation], ResourceAllocation] | None,
     should_retry: Callable[[BaseException], bool] | None,
     pre_load_hook: Callable[[ServableId], None] | None,
 ) -> LoadReturned:
@@ -43,7 +64,8 @@ def load(
         _log.warning("%s: attempt %d failed: %s", order.data.id, order.attempt, cause)
         retriable = _may_retry(should_retry, error, order.data.id)
         return LoadReturned(order.incarnation, None, failure, retriable, revision)
-    return LoadReturned(order.incarnation, servable, None, retriable=False, revision=revision)
+    needs = _needs_now(order, normalised) if normalised is not None else None
+    return LoadReturned(order.incarnation, servable, None, False, revision, needs)  # noqa: FBT003 -- a record
 
 
 def unload(order: StartUnload, servable: object) -> UnloadReturned:
@@ -54,6 +76,13 @@ def unload(order: StartUnload, servable: object) -> UnloadReturned:
         _log.exception("%s: its unload raised; it is gone all the same", order.data.id)
         return UnloadReturned(order.incarnation, settled(error))
     return UnloadReturned(order.incarnation, None)
+
+
+def unforeseen(id: ServableId, error: BaseException) -> InternalError:
+    """Return the error of a version whose own error could not even be told."""
+    return InternalError(
+        f"{id}: its loader failed, and what it raised ({type(error).__qualname__}) cannot be told"
+    )
 
 
 def read_revision(order: ReadRevision) -> RevisionRead:
@@ -82,6 +111,26 @@ def _load(
     return servable
 
 
+def _estimate(
+    loader: Loader, normalised: Callable[[ResourceAllocation], ResourceAllocation]
+) -> ResourceAllocation:
+    needs: object = loader.estimate_resources()
+    if not isinstance(needs, ResourceAllocation):
+        raise InternalError(f"estimate_resources() returned {needs!r}, no ResourceAllocation")
+    return normalised(needs)
+
+
+def _needs_now(
+    order: StartLoad, normalised: Callable[[ResourceAllocation], ResourceAllocation]
+) -> ResourceAllocation | None:
+    """Return what the servable needs once it is loaded; None leaves it at the first estimate."""
+    try:
+        return _estimate(order.data.payload, normalised)
+    except BaseException:  # noqa: BLE001 -- foreign code: the servable is there all the same
+        _log.exception("%s: what it needs after its load cannot be told", order.data.id)
+        return None
+
+
 def _may_retry(
     should_retry: Callable[[BaseException], bool] | None, error: BaseException, id: ServableId
 ) -> bool:
@@ -100,4 +149,5 @@ def _revision(loader: Loader) -> Hashable:
         look: Callable[[], Hashable] | None = getattr(loader, "revision", None)
         return NO_REVISION if look is None else look()
     except BaseException as error:  # noqa: BLE001 -- files that cannot be looked at look like this
-        return ("cannot be read", str(settled(error)))
+        # By its type: a text that differs at each look would count as a change each time.
+        return ("cannot be read", type(error))

@@ -9,16 +9,20 @@ from typing import final
 class Lane:
     """Hands out places in the order of asking. Pure; members are incarnation numbers.
 
+    A member that works for too long is passed over: it keeps its thread, and its place goes to the
+    next, on a thread more.
+
     Args:
-        limit: How many may work at once.
+        limit: How many may work at once, those passed over not counted.
     """
 
-    __slots__ = ("_waiting", "_working", "limit")
+    __slots__ = ("_passed_over", "_waiting", "_working", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._waiting: dict[int, None] = {}  # in the order of asking
-        self._working: set[int] = set()
+        self._working: dict[int, None] = {}  # in the order of their start
+        self._passed_over: dict[int, None] = {}  # likewise
 
     def enter(self, member: int) -> None:
         """Wait for a place."""
@@ -27,7 +31,28 @@ class Lane:
     def leave(self, member: int) -> None:
         """Wait no longer, or give the place back."""
         self._waiting.pop(member, None)
-        self._working.discard(member)
+        self._working.pop(member, None)
+        self._passed_over.pop(member, None)
+
+    def pass_over(self, member: int) -> None:
+        """Give the place of *member*, which works for too long, to the next."""
+        if member in self._working:
+            del self._working[member]
+            self._passed_over[member] = None
+
+    def __len__(self) -> int:
+        """How many work or wait."""
+        return len(self._waiting) + len(self._working) + len(self._passed_over)
+
+    @property
+    def oldest(self) -> int | None:
+        """Who has worked for longest."""
+        return next(iter(self._passed_over or self._working), None)
+
+    @property
+    def threads(self) -> int:
+        """How many threads it takes."""
+        return self.limit + len(self._passed_over)
 
     def waits(self, member: int) -> bool:
         """Return whether *member* waits for a place."""
@@ -39,5 +64,5 @@ class Lane:
             return None
         member = next(iter(self._waiting))
         del self._waiting[member]
-        self._working.add(member)
+        self._working[member] = None
         return member

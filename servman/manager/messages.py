@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
+    from servman.resources import ResourceAllocation
     from servman.state import ManagerState
 
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(slots=True)
 class Aspire:
-    """The complete list of versions of a stream that are wanted from now on."""
+    """The complete list of versions of a stream that are wanted from now on; the newest counts."""
 
     name: str
     versions: tuple[ServableData[Loader], ...]
@@ -35,14 +36,29 @@ class Aspire:
 
 @final
 @dataclass(slots=True)
+class EstimateReturned:
+    """What an incarnation will need, as its loader says, or why that cannot be known."""
+
+    incarnation: int
+    needs: ResourceAllocation | None
+    error: ServmanError | None = None
+
+
+@final
+@dataclass(slots=True)
 class LoadReturned:
-    """An attempt has ended: with a servable, or with an error."""
+    """An attempt has ended: with a servable, or with an error.
+
+    Attributes:
+        needs: What the servable needs now that it is loaded, where resources are tracked.
+    """
 
     incarnation: int
     servable: object | None
     error: ServmanError | None
     retriable: bool
     revision: Hashable
+    needs: ResourceAllocation | None = None
 
 
 @final
@@ -106,6 +122,7 @@ class CloseRequested:
 
 Event = (
     Aspire
+    | EstimateReturned
     | LoadReturned
     | Drained
     | UnloadReturned
@@ -153,6 +170,24 @@ class Serve:
     name: str
     incarnations: Mapping[int, int]
     newest: int | None
+
+
+@final
+@dataclass(slots=True)
+class StartEstimate:
+    """Ask the loader what it will need, on the load pool; answered by `EstimateReturned`."""
+
+    incarnation: int
+    data: ServableData[Loader]
+
+
+@final
+@dataclass(slots=True)
+class ResizePools:
+    """Let so many loads and estimates, and so many unloads, run at once from now on."""
+
+    load_threads: int
+    unload_threads: int
 
 
 @final
@@ -221,6 +256,8 @@ Effect = (
     PublishAspiration
     | PublishState
     | Serve
+    | StartEstimate
+    | ResizePools
     | StartLoad
     | CancelLoad
     | StartUnload

@@ -47,7 +47,7 @@ class AspiredVersionPolicy(Protocol):
 
         Args:
             snapshots: Every version of one stream, in ascending order. Versions on their way out are
-                among them, aspired or not.
+                among them; one that is aspired anew meanwhile is `wanted_again`.
 
         Returns:
             The load of an aspired version that is NEW, the unload of one that is READY, or None
@@ -60,7 +60,7 @@ class AspiredVersionPolicy(Protocol):
 class AvailabilityPreservingPolicy:
     """Keeps something serving: an old version goes only once a new one is ready.
 
-    1. If nothing is aspired, or an aspired version is ready, or more than one unwanted version is:
+    1. If nothing is wanted, or an aspired version is ready, or more than one unwanted version is:
        unload the lowest unwanted version that is ready.
     2. Otherwise load the highest aspired version that is new.
 
@@ -74,7 +74,8 @@ class AvailabilityPreservingPolicy:
         """Return the next transition; see `AspiredVersionPolicy`."""
         unwanted = [one.id for one in snapshots if not one.aspired and _ready(one)]
         aspired = [one for one in snapshots if one.aspired]
-        if unwanted and (not aspired or any(map(_ready, aspired)) or len(unwanted) > 1):
+        nothing_wanted = not aspired and not any(one.wanted_again for one in snapshots)
+        if unwanted and (nothing_wanted or any(map(_ready, aspired)) or len(unwanted) > 1):
             return ServableAction(ActionKind.UNLOAD, min(unwanted))
         return _load_highest(aspired)
 

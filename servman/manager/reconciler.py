@@ -6,11 +6,19 @@ in order. It has no thread, no lock, no I/O and no clock, so a test can run it t
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never, final
+from typing import TYPE_CHECKING, Final, assert_never, final
 
-from servman.errors import ClosedError, FailedPreconditionError, LoadCancelledError, settled
+from servman.errors import (
+    ClosedError,
+    FailedPreconditionError,
+    InternalError,
+    LoadCancelledError,
+    LoadFailedError,
+    settled,
+)
 from servman.manager.harness import NO_REVISION, HarnessState, LoaderHarness
 from servman.manager.lane import Lane
 from servman.manager.messages import (
@@ -19,6 +27,7 @@ from servman.manager.messages import (
     Closed,
     CloseRequested,
     Drained,
+    EstimateReturned,
     Forget,
     LoadReturned,
     LoadThreadsChanged,
@@ -26,10 +35,12 @@ from servman.manager.messages import (
     PublishAspiration,
     PublishState,
     ReadRevision,
+    ResizePools,
     RetryCancelled,
     RetryRequested,
     RevisionRead,
     Serve,
+    StartEstimate,
     StartLoad,
     StartUnload,
     UnloadReturned,
@@ -45,6 +56,29 @@ if TYPE_CHECKING:
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.messages import Effect, Event
     from servman.manager.policy import AspiredVersionPolicy, ServableAction
+    from servman.manager.tracker import ResourceTracker
+    from servman.resources import ResourceAllocation
+
+_PATIENCE: Final = 60.0
+"""Seconds after which a load or an unload gives its place to the next: it may hang, and shall delay
+nobody."""
+
+_PATIENCE_UNWANTED: Final = 1.0
+"""The same for a load that nobody wants any more."""
+
+_MANY_WAKES: Final = 1000
+
+_MOST_ACTIONS: Final = 64
+"""How many actions of one stream are taken in a turn: one of many versions shall delay no other."""
+
+_ON_ITS_WAY_OUT: Final = frozenset(
+    {
+        HarnessState.UNLOAD_REQUESTED,
+        HarnessState.QUIESCING,
+        HarnessState.QUIESCED,
+        HarnessState.UNLOADING,
+    }
+)
 
 
 @final
@@ -58,6 +92,8 @@ class ReconcilerOptions:
     max_num_load_retries: int
     load_retry_interval: float
     revision_interval: float
+    load_timeout: float | None = None
+    resource_tracker: ResourceTracker | None = None
 
 
 @final
@@ -81,7 +117,15 @@ class _Stream:
         return frozenset(wanted | self.successors.keys())
 
     def snapshots(self) -> tuple[ServableStateSnapshot, ...]:
-        return tuple(self.harnesses[version].snapshot() for version in sorted(self.harnesses))
+        snapshots = (self.harnesses[version].snapshot() for version in sorted(self.harnesses))
+        if not self.successors:
+            return tuple(snapshots)
+        return tuple(
+            dataclasses.replace(one, wanted_again=True)
+            if one.id.version in self.successors
+            else one
+            for one in snapshots
+        )
 
 
 @final
@@ -100,12 +144,19 @@ class Reconciler:
         self._count = 0
         self._loads = Lane(options.num_load_threads)
         self._unloads = Lane(options.num_unload_threads)
+        self._threads = (options.num_load_threads, options.num_unload_threads)
+        self._tracker = options.resource_tracker
+        # Those whose load waits for memory, or has failed for want of it.
+        self._wanting: dict[int, None] = {}
+        # Those whose load was given up at its timeout and has not returned yet.
+        self._given_up: dict[int, ServableData[Loader]] = {}
         # A heap of (time, incarnation); those that have become stale are passed over.
         self._wakes: list[tuple[float, int]] = []
         self._deadline: float | None = None
         self._closing = False
         self._closed = False
         self._unsettled: set[str] = set()
+        self._to_serve: dict[str, None] = {}
         self._effects: list[Effect] = []
         self._now = 0.0
 
@@ -127,17 +178,26 @@ class Reconciler:
         """Return what to do next about the streams that have changed, in order."""
         if self._closed:
             return []
-        for name in sorted(self._unsettled):  # a set's own order differs from run to run
+        unsettled, self._unsettled = sorted(self._unsettled), set()  # a set's order differs by run
+        for name in unsettled:
             self._apply_policy(name)
-        self._unsettled.clear()
         self._fill_lanes()
         self._finish_closing()
         return self._taken_effects()
+
+    @property
+    def loads(self) -> tuple[int, ServableId | None]:
+        """How many loads run or wait for a place, and which has run for longest."""
+        oldest = self._loads.oldest
+        harness = None if oldest is None else self._incarnations.get(oldest)
+        return len(self._loads), None if harness is None else harness.id
 
     def next_wake(self) -> float | None:
         """Return when `take` is to be called at the latest, event or not; None: no need."""
         if self._closed:
             return None
+        if self._unsettled:
+            return self._now  # a stream of many versions goes on after the others have had a turn
         times = [self._wakes[0][0]] if self._wakes else []
         if self._closing and self._deadline is not None:
             times.append(self._deadline)
@@ -150,10 +210,12 @@ class Reconciler:
 
     # ---- events --------------------------------------------------------------------------------
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:  # noqa: C901 -- one line for each kind
         match event:
             case Aspire():
                 self._aspire(event.name, {data.id.version: data for data in event.versions})
+            case EstimateReturned():
+                self._estimate_returned(event)
             case LoadReturned():
                 self._load_returned(event)
             case Drained():
@@ -210,13 +272,48 @@ class Reconciler:
         self._serve(stream)
         self._touch(stream.name)
 
-    def _load_returned(self, event: LoadReturned) -> None:
+    def _estimate_returned(self, event: EstimateReturned) -> None:
+        if event.incarnation in self._given_up:
+            self._come_back_late(event.incarnation, has_servable=False)
+            return
         harness = self._incarnations[event.incarnation]
-        self._loads.leave(event.incarnation)
+        if event.needs is not None and harness.aspired:
+            self._admit(harness, event.needs)
+        else:
+            self._leave_place(harness)
+            error = event.error or self._cancelled(harness, "")
+            self._load_failed(harness, error, retriable=True)
+        self._touch(harness.id.name)
+
+    def _admit(self, harness: LoaderHarness, needs: ResourceAllocation) -> None:
+        """Set aside what *harness* needs and start its load; else let it wait, or fail."""
+        tracker = self._tracked
+        if tracker.reserve(harness.incarnation, harness.id, needs):
+            self._start_load(harness)
+            return
+        self._leave_place(harness)  # nothing that does fit queues behind it
+        shortage = tracker.shortage(needs)
+        if shortage is None:
+            raise InternalError(f"{harness.id}: refused, although it lacks nothing")
+        if not shortage.exceeds_total:
+            self._wanting[harness.incarnation] = None
+        if tracker.fits(needs, without=self._leaving()):
+            harness.shortage = shortage
+        else:
+            self._end(harness, shortage.error(harness.id))
+
+    def _load_returned(self, event: LoadReturned) -> None:
+        if event.incarnation in self._given_up:
+            self._come_back_late(event.incarnation, has_servable=event.error is None)
+            return
+        harness = self._incarnations[event.incarnation]
+        self._leave_place(harness)
         harness.revision = event.revision
         if event.error is not None:
             self._load_failed(harness, event.error, retriable=event.retriable)
         elif harness.aspired:
+            if event.needs is not None and self._tracked.replace(event.incarnation, event.needs):
+                self._memory_returned()
             harness.succeed(self._now)
             self._serve(self._streams[harness.id.name])
             self._emit(PublishState(harness.id, ManagerState.AVAILABLE))
@@ -227,6 +324,9 @@ class Reconciler:
         self._touch(harness.id.name)
 
     def _load_failed(self, harness: LoaderHarness, error: ServmanError, *, retriable: bool) -> None:
+        if isinstance(error, LoadCancelledError) and harness.aspired:
+            # Nobody has cancelled it; and a wait takes a cancelled load for one that is not wanted.
+            error = LoadFailedError(str(error))
         if not harness.aspired:
             self._end(harness, self._cancelled(harness, f" (its load had failed: {error})"))
         elif (
@@ -235,8 +335,9 @@ class Reconciler:
             and harness.attempts <= self._options.max_num_load_retries
         ):
             until = self._now + self._options.load_retry_interval
+            self._give_back(harness.incarnation)
             harness.pause(error, until, self._now)
-            heapq.heappush(self._wakes, (until, harness.incarnation))
+            self._wake_at(until, harness)
             self._watch_revision(harness)
         else:
             self._end(harness, error)
@@ -248,6 +349,9 @@ class Reconciler:
         self._touch(harness.id.name)
 
     def _unload_returned(self, event: UnloadReturned) -> None:
+        if event.incarnation in self._given_up:
+            self._forget_given_up(event.incarnation)
+            return
         harness = self._incarnations[event.incarnation]
         self._unloads.leave(event.incarnation)
         self._end(harness, event.error or harness.error)
@@ -310,34 +414,107 @@ class Reconciler:
         elif (
             harness.state is HarnessState.NEW
             or harness.paused
+            or harness.shortage is not None
             or self._loads.waits(harness.incarnation)
         ):
             self._end(harness, self._cancelled(harness, ""))
-        elif harness.state is HarnessState.LOADING:
+        elif harness.attempt_began is not None:
             self._emit(CancelLoad(harness.incarnation))
+            self._wake_at(self._now + _PATIENCE_UNWANTED, harness)
         elif harness.state is HarnessState.READY and replaced:
             self._quiesce(harness)
+
+    def _begin_attempt(self, harness: LoaderHarness) -> None:
+        """Use the place that *harness* has got: estimate first where resources are tracked."""
+        harness.begin_attempt(self._now)
+        self._wake_at(self._now + _PATIENCE, harness)
+        if self._options.load_timeout is not None:
+            self._wake_at(self._now + self._options.load_timeout, harness)
+        if self._tracker is None:
+            self._start_load(harness)
+        else:
+            self._emit(StartEstimate(harness.incarnation, harness.data))
+        self.changed.add(harness.id.name)
 
     def _start_load(self, harness: LoaderHarness) -> None:
         if harness.state is HarnessState.LOAD_REQUESTED:
             harness.move(HarnessState.LOAD_APPROVED, self._now)
             harness.move(HarnessState.LOADING, self._now)
             self._emit(PublishState(harness.id, ManagerState.LOADING))
-        harness.begin_attempt(self._now)
         self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts))
-        self.changed.add(harness.id.name)
+
+    def _leave_place(self, harness: LoaderHarness) -> None:
+        self._loads.leave(harness.incarnation)
+        harness.attempt_began = None
 
     def _quiesce(self, harness: LoaderHarness) -> None:
         harness.request_unload(self._now)
         harness.move(HarnessState.QUIESCING, self._now)
         self._emit(PublishState(harness.id, ManagerState.UNLOADING))
-        self._serve(self._streams[harness.id.name])
+        self._to_serve[harness.id.name] = None  # once for all that go in this turn
 
     def _start_unload(self, harness: LoaderHarness) -> None:
         if harness.state is HarnessState.QUIESCED:
             harness.move(HarnessState.UNLOADING, self._now)
+        self._wake_at(self._now + _PATIENCE, harness)
         self._emit(StartUnload(harness.incarnation, harness.data))
         self.changed.add(harness.id.name)
+
+    def _look_at_age(self, harness: LoaderHarness, began: float) -> None:
+        """See whether the attempt that began then takes too long for its place, or altogether."""
+        timeout = self._options.load_timeout
+        if timeout is not None and began + timeout <= self._now:
+            self._give_up(harness, timeout)
+        elif began + (_PATIENCE if harness.aspired else _PATIENCE_UNWANTED) <= self._now:
+            self._loads.pass_over(harness.incarnation)
+
+    def _give_up(self, harness: LoaderHarness, timeout: float) -> None:
+        """End *harness*, whose load has not returned. What it brings some day is unloaded."""
+        incarnation = harness.incarnation
+        self._given_up[incarnation] = harness.data
+        self._loads.pass_over(incarnation)
+        self._emit(CancelLoad(incarnation))
+        text = f"{harness.id}: its load has not returned within {timeout:g} s (load_timeout)"
+        error = LoadFailedError(text) if harness.aspired else self._cancelled(harness, "")
+        self._end(harness, error)
+
+    def _come_back_late(self, incarnation: int, *, has_servable: bool) -> None:
+        self._loads.leave(incarnation)
+        if has_servable:
+            self._emit(StartUnload(incarnation, self._given_up[incarnation]))
+        else:
+            self._forget_given_up(incarnation)
+
+    def _forget_given_up(self, incarnation: int) -> None:
+        del self._given_up[incarnation]
+        self._give_back(incarnation)
+        self._emit(Forget(incarnation))
+
+    def _give_back(self, incarnation: int) -> None:
+        """Return what is set aside for *incarnation*, once nothing of it is in memory any more."""
+        if self._tracker is not None and self._tracker.release(incarnation):
+            self._memory_returned()
+
+    def _memory_returned(self) -> None:
+        """Let those try again that wait for memory, or have failed for want of it."""
+        wanting, self._wanting = self._wanting, {}
+        for incarnation in wanting:
+            harness = self._incarnations[incarnation]
+            if harness.shortage is not None:
+                harness.shortage = None
+                self._loads.enter(incarnation)
+            elif harness.ended:
+                self._try_again(harness)
+
+    def _leaving(self) -> list[int]:
+        """Return those whose memory is about to come back."""
+        going = [
+            incarnation
+            for incarnation, one in self._incarnations.items()
+            if one.state in _ON_ITS_WAY_OUT
+            or (not one.aspired and one.state is HarnessState.LOADING)
+        ]
+        return [*going, *self._given_up]
 
     def _try_again(self, harness: LoaderHarness) -> None:
         """Start over, attempts from 1: in this incarnation if it pauses, in a new one if it ended."""
@@ -360,7 +537,10 @@ class Reconciler:
             harness.move(HarnessState.DISABLED, self._now)
         else:
             harness.fail(error, self._now)
+        harness.shortage = harness.attempt_began = None
         self._emit(PublishState(harness.id, ManagerState.END, error))
+        if harness.incarnation not in self._given_up:
+            self._give_back(harness.incarnation)
         if not harness.aspired:
             self._forget(harness)
         elif error is not None:
@@ -375,11 +555,13 @@ class Reconciler:
             self._manage(stream, successor)
 
     def _drop(self, harness: LoaderHarness) -> None:
-        self._loads.leave(harness.incarnation)
-        self._unloads.leave(harness.incarnation)
+        self._wanting.pop(harness.incarnation, None)
         del self._incarnations[harness.incarnation]
         del self._streams[harness.id.name].harnesses[harness.id.version]
-        self._emit(Forget(harness.incarnation))
+        if harness.incarnation not in self._given_up:
+            self._loads.leave(harness.incarnation)
+            self._unloads.leave(harness.incarnation)
+            self._emit(Forget(harness.incarnation))
 
     # ---- after every event ---------------------------------------------------------------------
 
@@ -389,7 +571,11 @@ class Reconciler:
             harness = self._incarnations.get(incarnation)
             if harness is None:
                 continue
-            if harness.retry_at is not None and harness.retry_at <= self._now:
+            if harness.attempt_began is not None:
+                self._look_at_age(harness, harness.attempt_began)
+            elif harness.state is HarnessState.UNLOADING:
+                self._unloads.pass_over(incarnation)
+            elif harness.retry_at is not None and harness.retry_at <= self._now:
                 self._resume(harness)
             elif harness.revision_at is not None and harness.revision_at <= self._now:
                 harness.revision_at = None
@@ -403,12 +589,19 @@ class Reconciler:
         if stream is None:
             return
         try:
-            while (action := self._options.policy.next_action(stream.snapshots())) is not None:
-                self._act(stream, action)
+            self._ask_policy(stream)
         except BaseException as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
             self._emit(PolicyFailed(name, settled(error)))
         if not stream.harnesses and not stream.successors:
             del self._streams[name]
+
+    def _ask_policy(self, stream: _Stream) -> None:
+        for _ in range(_MOST_ACTIONS):
+            action = self._options.policy.next_action(stream.snapshots())
+            if action is None:
+                return
+            self._act(stream, action)
+        self._unsettled.add(stream.name)
 
     def _act(self, stream: _Stream, action: ServableAction) -> None:
         harness = stream.harnesses.get(action.id.version)
@@ -431,7 +624,11 @@ class Reconciler:
         while (incarnation := self._unloads.next()) is not None:
             self._start_unload(self._incarnations[incarnation])
         while (incarnation := self._loads.next()) is not None:
-            self._start_load(self._incarnations[incarnation])
+            self._begin_attempt(self._incarnations[incarnation])
+        threads = (self._loads.threads, self._unloads.threads)
+        if threads != self._threads:
+            self._threads = threads
+            self._effects.insert(0, ResizePools(*threads))
 
     def _finish_closing(self) -> None:
         if not self._closing:
@@ -454,13 +651,29 @@ class Reconciler:
         self._effects.append(effect)
 
     def _taken_effects(self) -> list[Effect]:
+        for name in self._to_serve:
+            if name in self._streams:
+                self._serve(self._streams[name])
+        self._to_serve.clear()
         effects, self._effects = self._effects, []
         return effects
+
+    def _wake_at(self, time: float, harness: LoaderHarness) -> None:
+        if len(self._wakes) > _MANY_WAKES + 4 * len(self._incarnations):  # most of them stale
+            self._wakes = [one for one in self._wakes if one[1] in self._incarnations]
+            heapq.heapify(self._wakes)
+        heapq.heappush(self._wakes, (time, harness.incarnation))
 
     def _touch(self, name: str) -> None:
         """Have the snapshots of *name* published, and its policy asked."""
         self.changed.add(name)
         self._unsettled.add(name)
+
+    @property
+    def _tracked(self) -> ResourceTracker:
+        if self._tracker is None:
+            raise InternalError("an estimate came although no resources are tracked")
+        return self._tracker
 
     def _serve(self, stream: _Stream) -> None:
         ready = {
@@ -477,7 +690,7 @@ class Reconciler:
     def _watch_revision(self, harness: LoaderHarness) -> None:
         if harness.revision is not NO_REVISION and not harness.looking:
             harness.revision_at = self._now + self._options.revision_interval
-            heapq.heappush(self._wakes, (harness.revision_at, harness.incarnation))
+            self._wake_at(harness.revision_at, harness)
 
     def _cancelled(self, harness: LoaderHarness, more: str) -> LoadCancelledError:
         why = "the manager was closed" if self._closing else "it is no longer aspired"

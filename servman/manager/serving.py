@@ -19,19 +19,31 @@ class StreamEntry:
     Attributes:
         versions: Version to entry, never empty.
         latest: The entry of the highest version.
-        by_text: What may stand behind the colon of a request in its text form, to the entry.
     """
 
-    __slots__ = ("by_text", "latest", "versions")
+    __slots__ = ("_by_text", "_newest", "latest", "versions")
 
     def __init__(self, versions: Mapping[int, Entry], newest: int | None) -> None:
         self.versions = versions
         self.latest = versions[max(versions)]
-        self.by_text = {str(version): entry for version, entry in versions.items()}
-        self.by_text["latest"] = self.latest
-        self.by_text["earliest"] = versions[min(versions)]
-        if newest is not None and newest in versions:
-            self.by_text["newest"] = versions[newest]
+        self._newest = newest
+        self._by_text: dict[str, Entry] | None = None
+
+    @property
+    def by_text(self) -> Mapping[str, Entry]:
+        """What may stand behind the colon of a request in its text form, to the entry.
+
+        Made by the first lookup that asks so: a stream of many versions is replaced as often as one of
+        them comes or goes. Two threads that make it at once make the same.
+        """
+        if self._by_text is None:
+            by_text = {str(version): entry for version, entry in self.versions.items()}
+            by_text["latest"] = self.latest
+            by_text["earliest"] = self.versions[min(self.versions)]
+            if self._newest is not None and self._newest in self.versions:
+                by_text["newest"] = self.versions[self._newest]
+            self._by_text = by_text
+        return self._by_text
 
 
 @final

@@ -24,11 +24,15 @@ def test_a_model_that_is_not_configured_is_told_with_those_that_are(rig: Rig) ->
     assert (diagnosis.config, diagnosis.source, diagnosis.versions) == (None, None, ())
 
 
-def test_where_nothing_is_configured_that_is_said(rig: Rig) -> None:
+def test_a_model_that_is_not_configured_is_told_with_the_only_one_that_is(rig: Rig) -> None:
     rig.run()
     assert "(there are: m)" in str(rig.why("x"))
-    rig.core._config = type(rig.core.config)()
-    assert "(there are: none)" in str(rig.why("x"))
+
+
+def test_with_many_models_only_some_are_named(rig: Rig) -> None:
+    rig.run(*(rig.model(f"m{number:02}") for number in range(12)))
+    assert "(there are: m00, " in str(rig.why("x"))
+    assert "m09 and 2 more)" in str(rig.why("x"))
 
 
 def test_a_core_that_was_not_started_says_to_start_it(rig: Rig) -> None:

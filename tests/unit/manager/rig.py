@@ -163,7 +163,7 @@ class Rig:
 
     def report(self) -> CloseReport:
         """Return how the manager closed, which it must have."""
-        assert self.manager._actor.closed, "the manager has not closed yet"
+        assert self.manager._actor._left is not None, "the manager has not closed yet"
         return self.manager.close(0)
 
     # ---- looking -------------------------------------------------------------------------------

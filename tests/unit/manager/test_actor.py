@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import types
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from servman.manager import AspiredVersionsManager, HarnessState
 from servman.manager.reconciler import Reconciler
 from servman.manager.serving import ServingMap
-from tests.unit.manager.rig import Rig, entry
+from tests.unit.manager.rig import ModelLoader, Rig, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,3 +71,43 @@ def test_a_version_is_not_shown_as_ready_before_lookups_find_it(
     monkeypatch.setattr(ServingMap, "replace", watched)
     rig.bring("m", 1)
     assert shown == [HarnessState.LOADING]
+
+
+class Untellable(Exception):  # noqa: N818 -- its name is what is told
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def test_a_version_ends_even_if_its_error_cannot_be_told(rig: Rig) -> None:
+    rig.bring("m", entry("m:1", ModelLoader(*[Untellable() for _ in range(6)])))
+    rig.clock.advance(600.0)
+    for _ in range(6):
+        rig.clock.advance(60.0)
+        rig.settle()
+    assert len(rig.ends("m:1")) == 1
+
+
+def test_a_version_ends_even_if_logging_its_error_raises(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(
+        "servman.manager.jobs._log", types.SimpleNamespace(warning=refuse, exception=refuse)
+    )
+    rig.bring("bad", entry("bad:1", ModelLoader(ValueError("corrupt"))))
+    assert "bad:1: its loader failed" in str(rig.end("bad:1"))
+    rig.bring("m", entry("m:1", ModelLoader(unload_error=ValueError("stuck"))))
+    rig.bring("m")
+    assert len(rig.ends("m:1")) == 1
+
+
+def test_of_lists_that_were_not_taken_up_only_the_newest_is(rig: Rig) -> None:
+    old, new = ModelLoader(), ModelLoader()
+    rig.manager.set_aspired_versions("m", [entry("m:1", old)])
+    rig.manager.set_aspired_versions("n", [entry("n:1")])
+    rig.manager.set_aspired_versions("m", [entry("m:2", new)])
+    rig.settle()
+    assert rig.serving() == ["m:2", "n:1"]
+    assert old.contexts == []

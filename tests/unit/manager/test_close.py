@@ -37,7 +37,7 @@ def test_closing_waits_for_handles_that_are_closed_in_time(rig: Rig) -> None:
     handle = rig.handle("m")
     rig.begin_close(30.0)
     rig.advance(29.0)
-    assert not rig.manager._actor.closed
+    assert rig.manager._actor._left is None
     assert handle.servable.loaded
     handle.close()
     rig.settle()

@@ -28,7 +28,9 @@ def test_a_queued_version_says_how_much_is_before_it() -> None:
     rig.aspire("m", 1)
     why = rig.why("m")
     assert (why.code, why.facts["ahead"]) == (ReasonCode.QUEUED, 2)
-    assert str(why) == "m:1 is queued for a load thread with 2 loads running or queued"
+    assert (
+        str(why) == "m:1 is queued for a load thread, with 2 other loads; a:2 has run for longest"
+    )
 
 
 def test_a_loading_version_says_since_when_and_which_attempt(rig: Rig) -> None:

@@ -131,11 +131,11 @@ def test_cancelling_the_retries_does_not_cancel_a_load_that_succeeds(rig: Rig) -
 
 
 def test_cancelling_the_retries_of_one_that_waits_for_a_thread_after_its_pause_ends_it() -> None:
-    rig = Rig(num_load_threads=1)
+    rig = Rig(num_load_threads=1, load_retry_interval=30.0)
     loader = failing()
     rig.bring("m", entry("m:1", loader))
     rig.aspire("n", 1)
-    rig.clock.advance(60.0)
+    rig.clock.advance(30.0)
     rig.step()  # the pause is over, and the only thread is taken
     rig.manager.cancel_retry(sid("m:1"))
     rig.step()
