@@ -46,9 +46,11 @@ from servman.manager import (
     CloseReport,
     HarnessState,
     ResourcePreservingPolicy,
+    ResourceTracker,
     ServableAction,
     ServableHandle,
     ServableStateSnapshot,
+    Shortage,
 )
 from servman.monitor import ServableStateMonitor, WaitResult
 from servman.reasons import Explainer, Reason, ReasonCode
@@ -99,6 +101,7 @@ __all__ = [
     "ResourceAllocation",
     "ResourceExhaustedError",
     "ResourcePreservingPolicy",
+    "ResourceTracker",
     "RevisedLoader",
     "SavedModelAdapter",
     "ServableAction",
@@ -115,6 +118,7 @@ __all__ = [
     "ServerCore",
     "ServerCoreOptions",
     "ServmanError",
+    "Shortage",
     "Signature",
     "SimpleLoader",
     "Source",

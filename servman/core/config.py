@@ -84,6 +84,10 @@ class ServerCoreOptions:
         max_num_load_retries: How often a failed load is repeated. Default 5.
         load_retry_interval: Seconds between attempts. Default 60. A version whose files change is tried
             again at once.
+        load_timeout: Seconds after which a load that has not returned ends its version. Default None: never.
+        total_model_memory_limit_bytes: How much memory models may take together, by their loaders' estimates.
+            A load that does not fit waits for what is on its way out, else it fails, until memory is
+            returned. Default None: nothing is estimated.
         log_capacity: How many events the monitor keeps for `get_log`. Default 1000.
         clock: The time; None for the machine's.
 
@@ -102,6 +106,8 @@ class ServerCoreOptions:
     num_unload_threads: int = 2
     max_num_load_retries: int = 5
     load_retry_interval: float = 60.0
+    load_timeout: float | None = None
+    total_model_memory_limit_bytes: int | None = None
     log_capacity: int = 1000
     clock: Clock | None = None
 

@@ -15,9 +15,10 @@ from servman.core.pipeline import Pipeline
 from servman.errors import ClosedError, NotFoundError
 from servman.events import EventBus
 from servman.ids import ServableId, ServableRequest
-from servman.manager import AspiredVersionsManager, CloseReport
+from servman.manager import AspiredVersionsManager, CloseReport, ResourceTracker
 from servman.monitor import ServableStateMonitor
 from servman.reasons import Reason, ReasonCode, first_reason
+from servman.resources import MAIN_MEMORY, ResourceAllocation
 from servman.state import ManagerState
 from servman.threads import refuse_own_thread
 
@@ -84,6 +85,8 @@ class ServerCore:
             num_unload_threads=options.num_unload_threads,
             max_num_load_retries=options.max_num_load_retries,
             load_retry_interval=options.load_retry_interval,
+            load_timeout=options.load_timeout,
+            resource_tracker=_memory(options),
             clock=self._clock,
         )
         self._pipeline = Pipeline(config, options, self._manager, self._clock)
@@ -316,6 +319,11 @@ class ServerCore:
 
 def _on_its_way(request: ServableRequest) -> Reason:
     return Reason(ReasonCode.UNKNOWN, f"{request} is on its way; ask again")
+
+
+def _memory(options: ServerCoreOptions) -> ResourceTracker | None:
+    limit = options.total_model_memory_limit_bytes
+    return None if limit is None else ResourceTracker(ResourceAllocation({MAIN_MEMORY: limit}))
 
 
 @final

@@ -10,6 +10,7 @@ from servman.manager.policy import (
     ResourcePreservingPolicy,
     ServableAction,
 )
+from servman.manager.tracker import ResourceTracker, Shortage
 
 __all__ = [
     "ActionKind",
@@ -19,7 +20,9 @@ __all__ = [
     "CloseReport",
     "HarnessState",
     "ResourcePreservingPolicy",
+    "ResourceTracker",
     "ServableAction",
     "ServableHandle",
     "ServableStateSnapshot",
+    "Shortage",
 ]

@@ -113,6 +113,8 @@ class Soak:
         try:
             while time.monotonic() - started < self._seconds:
                 self._swap()
+                if self._version % 10 == 0:
+                    self._roll_back()
         finally:
             self._stop.set()
             for thread in threads:
@@ -125,6 +127,17 @@ class Soak:
         self._core.wait_until_available(f"m:{self._version}", timeout=30)
         self._core.wait_until(f"m:{old}", ManagerState.END, timeout=30)
         shutil.rmtree(self._base / str(old))
+
+    def _roll_back(self) -> None:
+        """Withdraw a new version while the old one, held by a long request, is still on its way out."""
+        new = self._version + 1
+        with self._core.get_servable_handle("m"):
+            self._publish(new)
+            self._core.wait_until_available(f"m:{new}", timeout=30)
+            (self._base / str(new)).rename(self._staging / f"withdrawn-{new}")
+        self._core.wait_until(f"m:{new}", ManagerState.END, timeout=30)
+        self._core.wait_until_available(f"m:{self._version}", timeout=30)
+        shutil.rmtree(self._staging / f"withdrawn-{new}")
 
     def _publish(self, version: int) -> None:
         staged = self._staging / str(version)

@@ -17,9 +17,12 @@ from servman.errors import (
     WaitTimeoutError,
 )
 from servman.ids import ServableRequest
+from servman.loader import LoadContext
 from servman.manager import AvailabilityPreservingPolicy, ResourcePreservingPolicy
 from servman.manager.serving import ServingMap
 from servman.reasons import ReasonCode
+from servman.resources import MAIN_MEMORY, ResourceAllocation
+from servman.sources import All
 from servman.state import ManagerState
 from servman.testing import FailingLoader, GatedLoader, Spawned
 from servman.testing.clock import WATCHDOG
@@ -345,3 +348,33 @@ def test_with_zero_versions_at_startup_nothing_is_started(rig: Rig) -> None:
     with pytest.raises(NotFoundError, match=r"servable 'm': no versions found.*publish"):
         core.start()
     assert (core.started, names_of_threads()) == (False, before)
+
+
+def test_models_share_the_memory_that_there_is(rig: Rig) -> None:
+    class Big:
+        def estimate_resources(self) -> ResourceAllocation:
+            return ResourceAllocation({MAIN_MEMORY: 6})
+
+        def load(self, context: LoadContext) -> object:
+            return "servable"
+
+        def unload(self, servable: object) -> None:
+            pass
+
+    rig.loaders["m:1"] = rig.loaders["m:2"] = Big()
+    core = rig.run(
+        rig.model(version_policy=All()), total_model_memory_limit_bytes=10, max_num_load_retries=0
+    )
+    rig.bring(1, 2)
+    assert [str(one) for one in core.manager.list_available_ids()] == ["m:2"]
+    assert "m:1 failed" in str(rig.why("m:1"))
+    assert "needs 6 ram_bytes on main, of 10 there are 6 in use (m:2 6)" in str(rig.why("m:1"))
+
+
+def test_a_load_timeout_is_the_cores_to_set(rig: Rig) -> None:
+    rig.run(load_timeout=5.0)
+    rig.publish(1)
+    rig.look()
+    rig.clock.advance(5.0)
+    rig.settle()
+    assert "has not returned within 5 s" in str(rig.why("m"))
