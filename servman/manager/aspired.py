@@ -220,8 +220,6 @@ class AspiredVersionsManager:
             FailedPreconditionError: The caller is one of servman's own threads. Nothing was changed.
         """
         refuse_own_thread("AspiredVersionsManager.close()")
-        if timeout is not None:
-            _check_seconds("timeout", timeout)
         deadline = deadline_after(self._clock, timeout)
         with self._lock:
             first, self._closing = not self._closing, True
