@@ -40,6 +40,13 @@ def loaded(loader: PythonModelLoader, path: str | None = None) -> Any:
     return loader.load(LoadContext(M1, path))
 
 
+@pytest.fixture(autouse=True)
+def _forget_the_modules_of_other_tests() -> None:
+    """Begin without what a test before has left loaded, on purpose or not."""
+    for name in own_modules():
+        del sys.modules[name]
+
+
 def own_modules() -> list[str]:
     return [name for name in sys.modules if name.startswith("servman_python_model")]
 
