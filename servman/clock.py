@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar, final
+
+from servman.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import threading
@@ -81,5 +84,26 @@ _LONGEST_WAIT = 86_400.0
 
 
 def deadline_after(clock: Clock, timeout: float | None) -> float | None:
-    """Return the instant *timeout* seconds from now; None, which waits for ever, for None."""
-    return None if timeout is None else clock.monotonic() + timeout
+    """Return the instant *timeout* seconds from now; None, which waits for ever, for None.
+
+    Raises:
+        InvalidArgumentError: It is neither None nor a number of seconds, or negative, or NaN.
+    """
+    if timeout is None:
+        return None
+    seconds = _seconds(timeout)
+    if not seconds >= 0:
+        raise InvalidArgumentError(
+            f"a timeout is None or a number of seconds that is not negative, not {timeout!r}"
+        )
+    return clock.monotonic() + seconds
+
+
+def _seconds(timeout: object) -> float:
+    """Return *timeout* as a float; NaN where it is no number, or an int that is too large for one."""
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        return math.nan
+    try:
+        return float(timeout)
+    except OverflowError:
+        return math.nan

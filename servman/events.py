@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
-from servman.errors import ClosedError
+from servman.errors import ClosedError, InvalidArgumentError
 from servman.state import ServableState, StreamAspiration
 from servman.threads import Thread, join, refuse_own_thread, spawn
 
@@ -78,18 +78,35 @@ class EventBus:
             kind: `ServableState` or `StreamAspiration`.
 
         Raises:
+            InvalidArgumentError: *callback* cannot be called, or *kind* is neither of the two.
+            ResourceExhaustedError: There is no thread for it; nothing was subscribed.
             ClosedError: The bus was closed.
         """
-        subscription = Subscription(self, callback, kind)
+        if not callable(callback):
+            raise InvalidArgumentError(f"a subscriber is something to call, not {callback!r}")
+        if kind not in (ServableState, StreamAspiration):
+            raise InvalidArgumentError(
+                f"the kind of an event is ServableState or StreamAspiration, not {kind!r}"
+            )
+        subscription = Subscription(self, callback, kind, self._clock)
+        subscription.start()  # first: what has no thread must not be on the bus
         with self._lock:
             if not self._closed:
                 self._subscriptions = (*self._subscriptions, subscription)
-                subscription.start()
                 return subscription
+        subscription.finish()
         raise ClosedError("the event bus was closed; subscribe before closing it")
 
     def attach(self, recorder: Recorder) -> None:
-        """Let *recorder* write down every event from now on, inside `publish`."""
+        """Let *recorder* write down every event from now on, inside `publish`.
+
+        Raises:
+            InvalidArgumentError: It has no method `record`.
+        """
+        if not callable(getattr(recorder, "record", None)):
+            raise InvalidArgumentError(
+                f"a recorder has a method record(event), unlike {recorder!r}"
+            )
         with self._lock:
             self._recorders = (*self._recorders, recorder)
 
@@ -107,6 +124,7 @@ class EventBus:
             A callback that does not return by then is named in the log and left behind.
 
         Raises:
+            InvalidArgumentError: *timeout* is not one; nothing was closed.
             FailedPreconditionError: The caller is one of servman's own threads, a callback say.
         """
         refuse_own_thread("EventBus.close()")
@@ -117,8 +135,7 @@ class EventBus:
         for subscription in subscriptions:
             subscription.finish()
         for subscription in subscriptions:
-            if not subscription.join(self._clock, deadline):
-                _log.warning("a subscriber did not return within %s s: %s", timeout, subscription)
+            subscription.join(deadline, timeout)
 
     def _forget(self, subscription: Subscription) -> None:
         with self._lock:
@@ -134,10 +151,13 @@ class Subscription:
     Threads: any.
     """
 
-    def __init__(self, bus: EventBus, callback: Callable[..., None], kind: type[object]) -> None:
+    def __init__(
+        self, bus: EventBus, callback: Callable[..., None], kind: type[object], clock: Clock
+    ) -> None:
         self._bus = bus
         self._callback = callback
         self._kind = kind
+        self._clock = clock
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._closed = False
         self._thread: Thread | None = None
@@ -150,25 +170,31 @@ class Subscription:
         """Deliver what is queued, then end; called by the bus."""
         self._events.put(None)
 
-    def join(self, clock: Clock, deadline: float | None) -> bool:
-        """Wait for the thread to end; called by the bus."""
-        return self._thread is None or join(self._thread, clock, deadline)
+    def join(self, deadline: float | None, timeout: float | None) -> None:
+        """Wait for the thread to end, and log where it has not after *timeout*; called by the bus."""
+        if self._thread is not None and not join(self._thread, self._clock, deadline):
+            _log.warning("a subscriber did not return within %s s: %s", timeout, self)
 
     def post(self, event: Event) -> None:
         """Queue *event* if it is of the kind asked for; called by the bus."""
         if isinstance(event, self._kind):
             self._events.put(event)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = 30.0) -> None:
         """Call back no more; what is queued is dropped. Idempotent.
 
-        Blocks: until a running callback has returned, unless called from it.
+        Blocks: until a running callback has returned, unless called from it, for *timeout* seconds at
+            most (None: for ever). One that has not returned by then is named in the log.
+
+        Raises:
+            InvalidArgumentError: *timeout* is not one; nothing was closed.
         """
+        deadline = deadline_after(self._clock, timeout)
         self._bus._forget(self)  # noqa: SLF001 -- the two are one mechanism in one file
         self._closed = True
         self.finish()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._thread is not threading.current_thread():
+            self.join(deadline, timeout)
 
     def __enter__(self) -> Subscription:
         return self

@@ -139,7 +139,7 @@ class ServableRequest:
         )
 
     @classmethod
-    def of(cls, request: ServableRequest | ServableId | str) -> ServableRequest:
+    def of(cls, request: AnyRequest) -> ServableRequest:
         """Return *request* as a `ServableRequest`; every public call takes any of the three.
 
         Raises:
@@ -163,3 +163,7 @@ class ServableRequest:
                 return f"{self.name}:{self.version}"
             case Selector.NEWEST | Selector.EARLIEST:
                 return f"{self.name}:{self.selector.value}"
+
+
+AnyRequest = str | ServableId | ServableRequest
+"""What every public call takes for a request; `ServableRequest.of` makes one of it."""

@@ -12,7 +12,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Protocol, final
 
-from servman.errors import FailedPreconditionError
+from servman.errors import FailedPreconditionError, ResourceExhaustedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,18 @@ def spawn(name: str, run: Callable[[], None]) -> Thread:
     Args:
         name: What the thread is for, the telling part first (Linux shows 15 bytes of it).
         run: The loop; what it raises goes to `threading.excepthook`.
+
+    Raises:
+        ResourceExhaustedError: The system has no thread left to give.
     """
     thread = _OwnThread(target=run, name=name, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ResourceExhaustedError(
+            f"the thread {name!r} cannot be started ({error}); end other threads of this process, or"
+            " raise the limit of the system or the container"
+        ) from error
     return thread
 
 

@@ -14,7 +14,7 @@ from servman.threads import Thread, spawn
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from servman.clock import Clock
     from servman.monitor.stream import StreamView
@@ -30,6 +30,14 @@ class _Seen(NamedTuple):
     view: StreamView
 
 
+@final
+class _Missed(NamedTuple):
+    """Something happened before the waiter was registered; then the streams stood like this."""
+
+    waiter: Waiter
+    streams: Mapping[str, StreamView]
+
+
 class _Look:
     """There is an earlier deadline than the one that the dispatcher waits for."""
 
@@ -42,57 +50,73 @@ class _Stop:
 class Dispatcher:
     """Knows who waits for which stream, and ends their waits on a thread of its own.
 
-    1. A waiter is shown the view of every event on its streams since it was registered, in order: a
+    1. A waiter is shown the view of every event on its streams after its `since`, in order: a
        state that is only passed through is not missed.
     2. Publishing costs the publisher one item in a queue, however many wait, and nothing where nobody
        waits for the stream.
-    3. A waiter that was ended or withdrawn is not referred to any more.
+    3. No publisher is held up, however many streams a waiter is for.
+    4. A waiter that was ended or withdrawn is not referred to any more.
 
-    Threads: any. The thread starts with the first waiter and ends with `close_locked`.
+    Threads: any. The thread starts with the first waiter and ends with `close`.
     """
 
-    def __init__(self, lock: threading.Lock, clock: Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._mailbox: queue.SimpleQueue[_Seen | _Look | _Stop] = queue.SimpleQueue()
-        self._lock = lock  # the monitor's; here it guards everything below
+        self._mailbox: queue.SimpleQueue[_Seen | _Missed | _Look | _Stop] = queue.SimpleQueue()
+        # Guards changing everything below. No publisher takes it: somebody who waits for ten thousand
+        # streams holds it for that long.
+        self._lock = threading.Lock()
         self._waiters: dict[str, dict[Waiter, None]] = {}  # dicts as ordered sets
         self._deadlines: Deadlines[Waiter] = Deadlines()
-        self._last_number = 0
         self._thread: Thread | None = None
         self._closed = False
 
-    def post_locked(self, view: StreamView) -> None:
-        """Have those who wait for the stream of *view* look at it, as the caller has recorded it."""
-        self._last_number += 1
-        if view.name in self._waiters:
-            self._mailbox.put(_Seen(self._last_number, view))
+    def post(self, number: int, view: StreamView) -> None:
+        """Have those who wait for the stream of *view* look at what event *number* made of it.
 
-    def check_locked(self) -> None:
-        """Raise if nobody may wait here any more, or not on this thread.
+        Takes no lock; called in the order of the events.
+        """
+        if view.name in self._waiters:
+            self._mailbox.put(_Seen(number, view))
+
+    def post_missed(self, waiter: Waiter, streams: Mapping[str, StreamView]) -> None:
+        """Have *waiter* look again; called as `post` is, and before it is shown anything else."""
+        self._mailbox.put(_Missed(waiter, streams))
+
+    def check(self) -> None:
+        """Raise if nobody may wait here any more. Takes no lock.
+
+        Raises:
+            ClosedError: The monitor was closed.
+        """
+        if self._closed:
+            raise ClosedError("the monitor was closed; wait before closing it")
+
+    def register(self, waiter: Waiter) -> None:
+        """Have the events of its streams posted for *waiter*, which is shown those after its `since`.
+
+        It is ended when it is decided or due.
 
         Raises:
             ClosedError: The monitor was closed.
             FailedPreconditionError: The caller runs on the dispatcher's own thread.
+            ResourceExhaustedError: There is no thread for the dispatcher.
         """
-        if self._closed:
-            raise ClosedError("the monitor was closed; wait before closing it")
         if threading.current_thread() is self._thread:
             raise FailedPreconditionError(
                 f"a wait on the thread {self._thread.name!r}, which ends waits, would never end;"
                 " wait on a thread of yours"
             )
-
-    def register_locked(self, waiter: Waiter) -> None:
-        """Show *waiter* every event from now on, and end it when it is decided or due."""
-        if self._thread is None:
-            # Started under the lock so that `close_locked` never misses a thread in the making.
-            self._thread = spawn("monitor-waits", self._run)
-        waiter.registered = True
-        waiter.since = self._last_number
-        for name in waiter.answer.question.streams:
-            self._waiters.setdefault(name, {})[waiter] = None
-        if waiter.deadline is not None and self._deadlines.add(waiter, waiter.deadline):
-            self._mailbox.put(_Look())
+        with self._lock:
+            self.check()
+            if self._thread is None:
+                # Started under the lock so that `close` never misses a thread in the making.
+                self._thread = spawn("monitor-waits", self._run)
+            waiter.registered = True
+            for name in waiter.answer.question.streams:
+                self._waiters.setdefault(name, {})[waiter] = None
+            if waiter.deadline is not None and self._deadlines.add(waiter, waiter.deadline):
+                self._mailbox.put(_Look())
 
     def withdraw(self, waiter: Waiter) -> None:
         """Forget *waiter* without a word to it. Those unknown are ignored."""
@@ -100,12 +124,13 @@ class Dispatcher:
             with self._lock:
                 self._remove_locked(waiter)
 
-    def close_locked(self) -> Thread | None:
+    def close(self) -> Thread | None:
         """Admit no one, and end every wait; return the thread that does it, if there is one."""
-        if not self._closed:
-            self._closed = True
-            self._mailbox.put(_Stop())
-        return self._thread
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._mailbox.put(_Stop())
+            return self._thread
 
     def _run(self) -> None:
         while True:
@@ -114,11 +139,11 @@ class Dispatcher:
             if isinstance(item, _Stop):
                 break
             try:
-                if isinstance(item, _Seen):
+                if isinstance(item, (_Seen, _Missed)):
                     self._end(self._decided(item), Verdict.DECIDED)
                 if deadline is not None:
                     self._end(self._due(), Verdict.EXPIRED)
-            except Exception:  # noqa: BLE001 -- others still wait for their events
+            except BaseException:  # noqa: BLE001 -- others still wait for their events
                 _log.exception("the dispatcher could not handle %s", item)
             del item  # a frame pins what it names; see docs/concurrency.md
         self._end(self._all_waiters(), Verdict.CLOSED)
@@ -127,14 +152,13 @@ class Dispatcher:
         with self._lock:
             return self._deadlines.next()
 
-    def _decided(self, seen: _Seen) -> list[Waiter]:
+    def _decided(self, item: _Seen | _Missed) -> list[Waiter]:
+        if isinstance(item, _Missed):
+            waiter, streams = item
+            return [waiter] if waiter.registered and waiter.answer.look(streams) else []
         with self._lock:
-            waiters = tuple(self._waiters.get(seen.view.name, ()))
-        return [
-            waiter
-            for waiter in waiters
-            if waiter.since < seen.number and waiter.answer.see(seen.view)
-        ]
+            waiters = tuple(self._waiters.get(item.view.name, ()))
+        return [one for one in waiters if one.since < item.number and one.answer.see(item.view)]
 
     def _due(self) -> list[Waiter]:
         now = self._clock.monotonic()
@@ -148,11 +172,11 @@ class Dispatcher:
     def _end(self, waiters: Iterable[Waiter], verdict: Verdict) -> None:
         tasks: dict[asyncio.AbstractEventLoop, list[TaskWaiter]] = {}
         for waiter in waiters:
-            self.withdraw(waiter)  # one at a time: a publisher may need the lock
+            self.withdraw(waiter)
             if isinstance(waiter, TaskWaiter):
                 tasks.setdefault(waiter.loop, []).append(waiter)
             else:
-                waiter.end(verdict)
+                _end_one(waiter, verdict)
         for loop, some in tasks.items():
             end_tasks(loop, some, verdict)
 
@@ -164,3 +188,10 @@ class Dispatcher:
                 self._waiters.pop(name, None)
         self._deadlines.discard(waiter)
         waiter.registered = False
+
+
+def _end_one(waiter: Waiter, verdict: Verdict) -> None:
+    try:
+        waiter.end(verdict)
+    except BaseException:  # noqa: BLE001 -- no thread for a callback, say; the others end all the same
+        _log.exception("a wait could not be ended: %s", waiter)

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from servman.errors import InvalidArgumentError
-from servman.ids import Selector, ServableId, ServableRequest
+from servman.ids import AnyRequest, Selector, ServableId, ServableRequest
+from servman.monitor.stream import StreamView
 from servman.state import ManagerState, ServableState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from servman.monitor.stream import StreamView
-
-AnyRequest = str | ServableId | ServableRequest
 Requests = AnyRequest | Iterable[AnyRequest]
 
 
@@ -155,6 +153,12 @@ class Answer:
         return len(self.decisions) == len(self.question.requests) and all(
             decision.reached for decision in self.decisions.values()
         )
+
+    def look(self, streams: Mapping[str, StreamView]) -> bool:
+        """Decide every request anew; return whether the answer is complete."""
+        for name in self.question.streams:
+            self.see(streams.get(name) or StreamView(name))
+        return self.complete
 
     def see(self, view: StreamView) -> bool:
         """Decide the requests on this stream anew; return whether the answer is complete."""

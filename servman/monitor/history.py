@@ -10,7 +10,7 @@ from servman.monitor.stream import StreamView
 from servman.state import ManagerState, ServableState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from servman.events import Event
 
@@ -19,17 +19,25 @@ if TYPE_CHECKING:
 class History:
     """The tables of a monitor.
 
-    Nothing in it grows for ever: the log and the number of ended versions have a bound, and a stream
-    without a state that nobody aspires is forgotten.
+    Nothing in it grows for ever: the log, the ended versions of a stream, and the streams with no
+    others have a bound, and a stream without a state that nobody aspires is forgotten.
 
     Threads: one writer at a time, which the owner sees to; any thread may read. Readers take no lock, so
     that a signal handler or a finaliser may read as well: they see a slot of the table, which is
     replaced whole, or a copy of it made in one step.
+
+    Attributes:
+        number: How many events were recorded; goes up after an event shows in the tables.
     """
 
-    def __init__(self, log_capacity: int, ended_capacity: int) -> None:
+    def __init__(self, log_capacity: int, ended_capacity: int, ended_streams_capacity: int) -> None:
         self._ended_capacity = _at_least(1, "ended_capacity", ended_capacity)
+        self._ended_streams_capacity = _at_least(
+            1, "ended_streams_capacity", ended_streams_capacity
+        )
+        self.number = 0
         self._streams: dict[str, StreamView] = {}
+        self._ended: collections.OrderedDict[str, None] = collections.OrderedDict()  # oldest first
         self._log: collections.deque[ServableState] = collections.deque(
             maxlen=_at_least(0, "log_capacity", log_capacity)
         )
@@ -42,11 +50,18 @@ class History:
         else:
             view = self.view(event.name).with_aspiration(event, self._ended_capacity)
         self._replace(view)
+        self.number += 1
         return view
 
     def view(self, name: str) -> StreamView:
         """Return the stream as it stands now; an empty view of an unknown one."""
         return self._streams.get(name) or StreamView(name)
+
+    def at_one_moment(self, names: Collection[str]) -> Mapping[str, StreamView]:
+        """Return a table in which the streams *names*, if known, stand as they did at one moment."""
+        if len(names) > 1:
+            return self._streams.copy()
+        return {name: self.view(name) for name in names}
 
     def names(self) -> tuple[str, ...]:
         """Return the streams of which anything is known."""
@@ -73,10 +88,16 @@ class History:
         return list(self._log.copy())
 
     def _replace(self, view: StreamView) -> None:
+        self._ended.pop(view.name, None)
         if view.empty:
             self._streams.pop(view.name, None)
-        else:
-            self._streams[view.name] = view
+            return
+        self._streams[view.name] = view
+        if view.ended:
+            self._ended[view.name] = None
+            if len(self._ended) > self._ended_streams_capacity:
+                oldest, _ = self._ended.popitem(last=False)
+                del self._streams[oldest]
 
 
 def live(states: Mapping[int, ServableState]) -> dict[int, ServableState]:

@@ -7,10 +7,11 @@ import threading
 from typing import TYPE_CHECKING, final
 
 from servman.clock import Clock, SystemClock, deadline_after
-from servman.errors import ClosedError
+from servman.errors import ClosedError, InvalidArgumentError
+from servman.ids import AnyRequest, ServableId
 from servman.monitor.dispatcher import Dispatcher
 from servman.monitor.explanation import explain
-from servman.monitor.goals import Answer, AnyRequest, Question, Requests
+from servman.monitor.goals import Answer, Question, Requests
 from servman.monitor.history import History, live
 from servman.monitor.result import WaitResult, conclude, unavailable
 from servman.monitor.waiting import (
@@ -19,7 +20,6 @@ from servman.monitor.waiting import (
     ThreadWaiter,
     Verdict,
     Waiter,
-    check_timeout,
 )
 from servman.state import ManagerState, ServableState
 from servman.threads import WorkerPool, join, refuse_own_thread
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from servman.events import Event, EventBus
-    from servman.ids import ServableId, ServableRequest
+    from servman.ids import ServableRequest
     from servman.reasons import Explainer, Reason
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ class ServableStateMonitor:
     3. A state that is only passed through while a wait lasts is not missed.
     4. A wait that timed out, failed or was cancelled leaves nothing behind. It holds no lock that a
        publisher, a loader or a source needs, and no foreign code runs under a lock.
-    5. Ended versions do not accumulate: those still aspired are kept, and the last few others.
+    5. What has ended does not accumulate: of each stream the ended versions that are still aspired are
+       kept, and the last few others, and of the streams that hold no more than such others the last
+       thousand.
 
     It knows nothing of what was published before it was made: make it before the manager starts.
 
@@ -55,9 +57,15 @@ class ServableStateMonitor:
         log_capacity: How many of the last states `get_log` returns; 0 keeps none.
         ended_capacity: How many versions of a stream that ended and are not aspired are remembered,
             1 at least: a wait for END has to see it.
+        ended_streams_capacity: How many streams are remembered, 1 at least, that hold nothing but
+            such versions; those that ended first are forgotten first.
         clock: Where deadlines come from.
 
-    Threads: any. Getters take no lock.
+    Threads: any. Getters and waits with a timeout of 0 take no lock, so that signal handlers and
+        finalisers may call them, but nothing else here: the thread that they interrupt may hold it.
+
+    Raises:
+        InvalidArgumentError: A capacity is no int, or too small.
     """
 
     def __init__(
@@ -66,37 +74,40 @@ class ServableStateMonitor:
         *,
         log_capacity: int = 1000,
         ended_capacity: int = 100,
+        ended_streams_capacity: int = 1000,
         clock: Clock | None = None,
     ) -> None:
         self._bus = bus
         self._clock: Clock = clock or SystemClock()
         self._pool = WorkerPool("monitor-notify", _CALLBACK_THREADS, self._clock)
-        self._lock = threading.Lock()  # guards writing the three below, and who waits
-        self._history = History(log_capacity, ended_capacity)
-        self._dispatcher = Dispatcher(self._lock, self._clock)
+        self._lock = threading.Lock()  # guards writing the history, and replacing the tuple below
+        self._history = History(log_capacity, ended_capacity, ended_streams_capacity)
+        self._dispatcher = Dispatcher(self._clock)
         self._explainers: tuple[Explainer, ...] = ()  # replaced, never changed
         bus.attach(self)
 
     def record(self, event: Event) -> None:
         """Write *event* down and have those who wait for its stream look; called by the bus."""
         with self._lock:
-            self._dispatcher.post_locked(self._history.record(event))
+            view = self._history.record(event)
+            self._dispatcher.post(self._history.number, view)
 
     def close(self, timeout: float | None = 30.0) -> None:
         """Record no more, and end every running and later wait with `ClosedError`.
 
-        Callbacks that have not begun are dropped. Getters keep answering. Idempotent.
+        Callbacks that have not begun are dropped. Getters keep answering. Idempotent. Not for signal
+        handlers and finalisers.
 
         Blocks: until running callbacks have returned, for *timeout* seconds at most (None: for ever).
 
         Raises:
+            InvalidArgumentError: *timeout* is not one; nothing was closed.
             FailedPreconditionError: The caller is one of servman's own threads, a callback say.
         """
         refuse_own_thread("ServableStateMonitor.close()")
-        deadline = deadline_after(self._clock, check_timeout(timeout))
+        deadline = deadline_after(self._clock, timeout)
         self._bus.detach(self)
-        with self._lock:
-            dispatcher = self._dispatcher.close_locked()
+        dispatcher = self._dispatcher.close()
         self._pool.close()
         if dispatcher is not None:
             join(dispatcher, self._clock, deadline)
@@ -104,7 +115,15 @@ class ServableStateMonitor:
             _log.warning("a callback of notify_when did not return within %s s", timeout)
 
     def get_state(self, id: ServableId) -> ServableState | None:
-        """Return the last state of *id*, or None where none is remembered."""
+        """Return the last state of *id*, or None where none is remembered.
+
+        Raises:
+            InvalidArgumentError: It is no `ServableId`.
+        """
+        if not isinstance(id, ServableId):
+            raise InvalidArgumentError(
+                f"a version is named by a ServableId(name, version), not {id!r}"
+            )
         return self._history.view(id.name).states.get(id.version)
 
     def get_version_states(self, name: str) -> dict[int, ServableState]:
@@ -163,6 +182,7 @@ class ServableStateMonitor:
 
         Blocks: until decided or timed out.
         Threads: any but the monitor's dispatcher; callbacks and subscribers may.
+            Signal handlers and finalisers may with a timeout of 0 only.
 
         Raises:
             InvalidArgumentError: A request, the goal or the timeout is not one.
@@ -181,6 +201,7 @@ class ServableStateMonitor:
 
         Blocks: until all are available, the first has failed, or the time is up.
         Threads: any but the monitor's dispatcher; callbacks and subscribers may.
+            Signal handlers and finalisers may with a timeout of 0 only.
 
         Raises:
             ServableUnavailableError: A version that is wanted has failed.
@@ -221,13 +242,17 @@ class ServableStateMonitor:
             callback: Called with the result, on a thread of the monitor's; four may run at once. What it
                 raises is logged. It may call anything of servman's but `close` of what runs it.
 
+        Threads: any; not signal handlers and finalisers.
+
         Returns:
             What calls it off: close it, or use it as a context manager. It may be dropped.
 
         Raises:
-            InvalidArgumentError: A request or the goal is not one.
+            InvalidArgumentError: A request or the goal is not one, or *callback* cannot be called.
             ClosedError: The monitor was closed.
         """
+        if not callable(callback):
+            raise InvalidArgumentError(f"a callback is something to call, not {callback!r}")
         notification = Notification(
             Question.of(requests, goal),
             callback,
@@ -241,7 +266,7 @@ class ServableStateMonitor:
         return notification
 
     def _wait(self, question: Question, timeout: float | None) -> Answer:
-        deadline = deadline_after(self._clock, check_timeout(timeout))
+        deadline = deadline_after(self._clock, timeout)
         waiter = ThreadWaiter(question, self._clock)
         try:
             if self._begin(waiter, lasting=timeout != 0):
@@ -251,7 +276,7 @@ class ServableStateMonitor:
             self._dispatcher.withdraw(waiter)
 
     async def _wait_async(self, question: Question, timeout: float | None) -> Answer:  # noqa: ASYNC109 -- see above
-        waiter = TaskWaiter(question, deadline_after(self._clock, check_timeout(timeout)))
+        waiter = TaskWaiter(question, deadline_after(self._clock, timeout))
         try:
             if self._begin(waiter, lasting=timeout != 0):
                 return waiter.answer
@@ -261,13 +286,17 @@ class ServableStateMonitor:
 
     def _begin(self, waiter: Waiter, *, lasting: bool = True) -> bool:
         """Show *waiter* what is recorded; return whether the wait is over, else it goes on."""
+        self._dispatcher.check()
+        number = self._history.number
+        if self._look(waiter.answer) or not lasting:
+            return True
+        self._dispatcher.register(waiter)
         with self._lock:
-            self._dispatcher.check_locked()
-            self._show_locked(waiter.answer)
-            if waiter.answer.complete or not lasting:
-                return True
-            self._dispatcher.register_locked(waiter)
-            return False
+            waiter.since = self._history.number
+            if waiter.since != number:
+                streams = self._history.at_one_moment(waiter.answer.question.streams)
+                self._dispatcher.post_missed(waiter, streams)
+        return False
 
     def _finish(self, waiter: Waiter, verdict: Verdict) -> Answer:
         if verdict is Verdict.CLOSED:
@@ -276,13 +305,11 @@ class ServableStateMonitor:
             return waiter.answer
         # The dispatcher may be writing to the waiter's own answer, and may be behind.
         answer = Answer(waiter.answer.question)
-        with self._lock:
-            self._show_locked(answer)
+        self._look(answer)
         return answer
 
-    def _show_locked(self, answer: Answer) -> None:
-        for name in answer.question.streams:
-            answer.see(self._history.view(name))
+    def _look(self, answer: Answer) -> bool:
+        return answer.look(self._history.at_one_moment(answer.question.streams))
 
     def _available(
         self, answer: Answer, timeout: float | None

@@ -38,6 +38,13 @@ class StreamView:
         """Whether there is nothing in it worth remembering."""
         return not self.states and not self.aspired
 
+    @property
+    def ended(self) -> bool:
+        """Whether every version in it has ended, and none is aspired."""
+        return not self.aspired and all(
+            state.manager_state is ManagerState.END for state in self.states.values()
+        )
+
     def failed(self, version: int) -> bool:
         """Return whether *version* is aspired and its present incarnation ended with an error.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final, final
 
-from servman.errors import InvalidArgumentError
+from servman.clock import deadline_after
 from servman.monitor.goals import Answer
 
 if TYPE_CHECKING:
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
     from servman.threads import Pool
 
 _log = logging.getLogger(__name__)
-
-
-def check_timeout(timeout: float | None) -> float | None:
-    """Return *timeout* if a wait can last so long.
-
-    Raises:
-        InvalidArgumentError: It is neither None nor a number of seconds, or negative, or NaN.
-    """
-    if timeout is None:
-        return None
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not timeout >= 0:
-        raise InvalidArgumentError(
-            f"a timeout is None or a number of seconds that is not negative, not {timeout!r}"
-        )
-    return timeout
 
 
 class Verdict(Enum):
@@ -50,19 +36,19 @@ class Waiter(ABC):
     """One wait, while it lasts.
 
     Attributes:
-        answer: How far it has come. It belongs to the thread that asks until the waiter is registered,
-            then to the dispatcher, and after `end` to whoever was told.
+        answer: How far it has come. It belongs to the thread that asks until `since` is set, then
+            to the dispatcher, and after `end` to whoever was told.
         deadline: When the dispatcher ends the wait; None where it never does.
-        registered: Whether the dispatcher knows it; set under the lock of the monitor. Whoever
-            leaves a wait reads it without the lock: what collects an abandoned coroutine may hold it.
-        since: The number of the last event that was recorded before it was registered.
+        registered: Whether the dispatcher knows it; set under its lock. Whoever leaves a wait reads
+            it without the lock: what collects an abandoned coroutine may hold it.
+        since: The number of the last event that it need not be shown; all of them at first.
     """
 
     def __init__(self, question: Question, deadline: float | None = None) -> None:
         self.answer: Final = Answer(question)
         self.deadline: Final = deadline
         self.registered = False
-        self.since = 0
+        self.since: float = math.inf
 
     @abstractmethod
     def end(self, verdict: Verdict) -> None:
@@ -161,16 +147,19 @@ class Notification(Waiter):
         if verdict is Verdict.DECIDED:
             self._pool.submit(self._run)
 
-    def close(self) -> None:
-        """Do not call back any more. Idempotent.
+    def close(self, timeout: float | None = 30.0) -> None:
+        """Do not call back any more. Idempotent. Not for signal handlers and finalisers.
 
-        Blocks: until a running callback has returned, unless called from it.
+        Blocks: until a running callback has returned, unless called from it, for *timeout* seconds at
+            most (None: for ever). One that has not returned by then is named in the log.
+
+        Raises:
+            InvalidArgumentError: *timeout* is not one; nothing was closed.
         """
+        deadline = deadline_after(self._clock, timeout)
         self._withdraw(self)
-        with self._changed:
-            self._closed = True
-            while self._running_on not in (None, threading.get_ident()):
-                self._clock.wait_until(self._changed, None)
+        if not self._returned(deadline):
+            _log.warning("a callback did not return within %s s: %s", timeout, self)
 
     def __enter__(self) -> Notification:
         return self
@@ -181,6 +170,16 @@ class Notification(Waiter):
     def __repr__(self) -> str:
         requests = ", ".join(map(str, self.answer.question.requests))
         return f"Notification({requests}, {self._callback!r})"
+
+    def _returned(self, deadline: float | None) -> bool:
+        """Keep the callback from beginning; return whether it has ended, or never began."""
+        with self._changed:
+            self._closed = True
+            while self._running_on not in (None, threading.get_ident()):
+                if deadline is not None and self._clock.monotonic() >= deadline:
+                    return False
+                self._clock.wait_until(self._changed, deadline)
+            return True
 
     def _run(self) -> None:
         with self._changed:

@@ -28,6 +28,9 @@ Lister = Callable[[str], Iterable[tuple[str, bool]]]
 PATIENCE: Final = 1.0
 """Seconds after which a look is left behind with its worker."""
 
+_MOST_HANDS: Final = 64
+"""Workers at most beside those left behind: a dead mount must not take all threads within seconds."""
+
 _BATCH: Final = 0.005
 """Seconds for which a worker collects results before it wakes the actor for them."""
 
@@ -99,6 +102,13 @@ class Look:
         """Whether a worker has begun it and not come back."""
         return self.begun is not None and self.entries is None and self.failure is None
 
+    @property
+    def patience_ends(self) -> float | None:
+        """When it should be left behind; None where it does not run, or has been."""
+        if self.begun is None or not self.is_running or self.left_behind:
+            return None
+        return self.begun + PATIENCE
+
     def run(self, lister: Lister, clock: Clock) -> float:
         """Look, and return when that began. Never raises.
 
@@ -156,7 +166,8 @@ class Lookout:
         self.pool = pool
         self._clock = clock
         self._wake = wake
-        self._size = 1
+        self._left_behind = 0  # workers that hang
+        self._hands = 1  # workers beside them
         self.next_check: float | None = None
         self._unannounced = False
         self._flying: dict[Place, Look] = {}
@@ -193,25 +204,34 @@ class Lookout:
             look = self._done.popleft()
             del self._flying[look.place]
             if look.left_behind:  # its worker goes on, so the one in its place is one too many
-                self._size -= 1
-                self.pool.resize(self._size)
+                self._left_behind -= 1
+                self._resize()
             yield look
+        if self._hands > 1 and not self._due:
+            self._hands = 1
+            self._resize()
         if not self._flying:
             self.next_check = None
 
     def lose_patience(self) -> list[Look]:
-        """Leave behind the workers that one look has held up for too long; return those looks."""
+        """Leave behind the workers that one look has held up for too long; return those looks.
+
+        What hangs may not hang alone: as long as looks are queued, twice as many workers go on.
+        """
         now = self._clock.monotonic()
         if self.next_check is None or now < self.next_check:
             return []
-        self.next_check = now + PATIENCE
-        stuck = [look for look in self._flying.values() if _is_stuck(look, now)]
+        running = [
+            (look, ends)
+            for look in self._flying.values()
+            if (ends := look.patience_ends) is not None
+        ]
+        stuck = [look for look, ends in running if ends <= now]
         for look in stuck:
             look.left_behind = True
+        self.next_check = min((ends for _, ends in running if ends > now), default=now + PATIENCE)
         if stuck:
-            self._size += len(stuck)
-            self.pool.resize(self._size)
-            self.pool.submit(self._drain)  # the one left behind may have had the rest to do
+            self._go_on_without(len(stuck))
         return stuck
 
     def close(self, deadline: float | None) -> list[Look]:
@@ -227,6 +247,16 @@ class Lookout:
             return []
         return [look for look in list(self._flying.values()) if look.is_running]
 
+    def _go_on_without(self, stuck: int) -> None:
+        self._left_behind += stuck
+        self._hands = max(1, min(2 * self._hands, len(self._due), _MOST_HANDS))
+        self._resize()
+        for _ in range(self._hands):
+            self.pool.submit(self._drain)
+
+    def _resize(self) -> None:
+        self.pool.resize(self._left_behind + self._hands)
+
     def _drain(self) -> None:
         woken = self._clock.monotonic()
         try:
@@ -240,11 +270,6 @@ class Lookout:
                     self._wake()
         except IndexError:  # nothing is left to do
             self._wake()
-
-
-def _is_stuck(look: Look, now: float) -> bool:
-    waited = 0.0 if look.begun is None else now - look.begun
-    return look.is_running and not look.left_behind and waited >= PATIENCE
 
 
 @final

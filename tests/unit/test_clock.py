@@ -5,7 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 
+import pytest
+
 from servman.clock import SystemClock, deadline_after
+from servman.errors import InvalidArgumentError
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
 
@@ -77,3 +80,9 @@ def test_a_timeout_counts_from_now_and_none_waits_for_ever() -> None:
     assert deadline_after(clock, 2.5) == 52.5
     assert deadline_after(clock, 0) == 50.0
     assert deadline_after(clock, None) is None
+
+
+@pytest.mark.parametrize("timeout", [-0.1, float("nan"), "5", True, [1], 10**400])
+def test_what_is_no_timeout_has_no_deadline(timeout: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="timeout"):
+        deadline_after(FakeClock(), timeout)

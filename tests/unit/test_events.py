@@ -5,12 +5,18 @@ import threading
 
 import pytest
 
-from servman.errors import ClosedError, FailedPreconditionError
+from servman.errors import (
+    ClosedError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
 from servman.events import Event, EventBus, Subscription
 from servman.ids import ServableId
 from servman.state import ManagerState, ServableState, StreamAspiration
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
+from servman.threads import Thread
 
 
 def state(version: int, manager_state: ManagerState = ManagerState.START) -> ServableState:
@@ -316,3 +322,64 @@ def test_close_from_a_callback_is_refused_and_changes_nothing(bus: EventBus) -> 
     recording.wait_for(2)
     assert "EventBus.close()" in str(errors[0])
     bus.close()
+
+
+@pytest.mark.parametrize("kind", ["ServableState", Event, object, None])
+def test_a_kind_that_no_event_is_of_is_refused_and_harms_no_subscriber(
+    bus: EventBus, kind: type[ServableState]
+) -> None:
+    recording = Recording()
+    with pytest.raises(InvalidArgumentError, match="kind of an event"):
+        bus.subscribe(recording.record, kind=kind)
+    with bus.subscribe(recording.record):
+        bus.publish(state(1))
+        assert len(recording.wait_for(1)) == 1
+
+
+def test_what_cannot_be_called_or_record_is_refused(bus: EventBus) -> None:
+    with pytest.raises(InvalidArgumentError, match="something to call"):
+        bus.subscribe("print")  # type: ignore[call-overload] # the point
+    with pytest.raises(InvalidArgumentError, match="record"):
+        bus.attach(print)  # type: ignore[arg-type] # the point
+    bus.publish(state(1))
+
+
+def test_a_subscription_without_a_thread_is_not_on_the_bus(
+    bus: EventBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with pytest.raises(ResourceExhaustedError, match=r"'bus-subscriber'.*raise the limit"):
+            bus.subscribe(lambda _: None)
+    assert bus._subscriptions == ()
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), "5", True, 10**400])
+def test_closing_refuses_what_is_no_timeout_and_changes_nothing(
+    bus: EventBus, timeout: float
+) -> None:
+    recording = Recording()
+    with bus.subscribe(recording.record) as subscription:
+        with pytest.raises(InvalidArgumentError, match="timeout"):
+            bus.close(timeout)
+        with pytest.raises(InvalidArgumentError, match="timeout"):
+            subscription.close(timeout)
+        bus.publish(state(1))
+        recording.wait_for(1)
+
+
+def test_closing_a_subscription_leaves_a_callback_that_does_not_return_and_names_it(
+    bus: EventBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    subscription = bus.subscribe(gate)
+    bus.publish(state(1))
+    assert gate.entered.wait(WATCHDOG)
+    Spawned(lambda: subscription.close(timeout=0)).result()
+    assert repr(gate) in caplog.text
+    gate.let_go.set()
+    subscription.close(timeout=None)
+    assert gate.returned.is_set()

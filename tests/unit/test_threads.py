@@ -12,10 +12,10 @@ import pytest
 
 import servman.threads
 from servman.clock import SystemClock
-from servman.errors import FailedPreconditionError
+from servman.errors import FailedPreconditionError, ResourceExhaustedError
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
-from servman.threads import WorkerPool, join, refuse_own_thread, spawn
+from servman.threads import Thread, WorkerPool, join, refuse_own_thread, spawn
 
 
 class Gate:
@@ -62,6 +62,17 @@ def test_a_spawned_thread_is_named_and_does_not_hold_the_process() -> None:
     thread = spawn("reader", lambda: None)
     assert (thread.name, thread.daemon) == ("reader", True)
     assert join(thread, SystemClock(), None)
+
+
+def test_a_thread_that_cannot_be_started_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    with pytest.raises(ResourceExhaustedError, match=r"'reader'.*raise the limit"):
+        spawn("reader", lambda: None)
 
 
 def test_join_gives_up_at_the_deadline() -> None:

@@ -4,21 +4,23 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import pytest
 
 from servman.clock import Clock
-from servman.errors import FailedPreconditionError, LoadFailedError
+from servman.errors import FailedPreconditionError, LoadFailedError, ResourceExhaustedError
 from servman.events import EventBus
 from servman.ids import ServableId, ServableRequest
-from servman.monitor.goals import Question, decide
+from servman.monitor.goals import Answer, Question, decide
 from servman.monitor.monitor import ServableStateMonitor
 from servman.monitor.stream import StreamView
 from servman.monitor.waiting import Verdict, Waiter
 from servman.state import ManagerState, ServableState, StreamAspiration
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
+from servman.threads import Thread
 
 T = TypeVar("T")
 START, LOADING, AVAILABLE, UNLOADING, END = ManagerState
@@ -135,6 +137,9 @@ def test_a_wait_on_the_dispatchers_own_thread_is_refused(
     errors: list[Exception] = []
 
     def wait() -> None:
+        assert monitor.wait_until(
+            "n", timeout=0
+        ).timed_out  # it does not last; finalisers may run here
         try:
             monitor.wait_until("n")
         except FailedPreconditionError as error:
@@ -154,6 +159,88 @@ def test_the_dispatcher_survives_what_cannot_happen(
         raise ValueError("boom")
 
     assert not monitor._begin(Recorded(Question.of("m", AVAILABLE), explode))
+    waiting = Spawned(lambda: monitor.wait_until("n"))
+    publish(bus, M1, AVAILABLE)
+    publish(bus, ServableId("n", 1), AVAILABLE)
+    assert waiting.result()
+    assert "boom" in caplog.text
+
+
+def test_what_is_published_between_the_look_and_the_registration_is_not_lost(
+    monitor: ServableStateMonitor, bus: EventBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_one_moment = monitor._history.at_one_moment
+
+    def then_publish(names: Collection[str]) -> Mapping[str, StreamView]:
+        monkeypatch.undo()
+        streams = at_one_moment(names)
+        publish(bus, M1, AVAILABLE)
+        publish(bus, ServableId("n", 1), AVAILABLE)
+        return streams
+
+    monkeypatch.setattr(monitor._history, "at_one_moment", then_publish)
+    waiter = Recorded(Question.of(["m", "n"], AVAILABLE))
+    assert not monitor._begin(waiter)
+    assert waiter.verdicts.get(timeout=WATCHDOG) is Verdict.DECIDED
+    assert waiter.answer.reached
+
+
+def test_several_streams_are_looked_at_at_one_moment(
+    monitor: ServableStateMonitor, bus: EventBus
+) -> None:
+    publish(bus, M1, AVAILABLE)
+    table = monitor._history.at_one_moment(["m", "n"])
+    publish(bus, M1, UNLOADING)
+    publish(bus, ServableId("n", 1), AVAILABLE)
+    answer = Answer(Question.of(["m", "n"], AVAILABLE))
+    assert not answer.look(table)
+    assert [decision.state.id for decision in answer.decisions.values()] == [M1]
+
+
+def test_no_publisher_waits_for_a_wait_that_is_being_registered_or_withdrawn(
+    monitor: ServableStateMonitor, bus: EventBus
+) -> None:
+    names = [f"m{number}" for number in range(5)]
+    waiter = Recorded(Question.of(names, AVAILABLE))
+    for change in (monitor._begin, monitor._dispatcher.withdraw):
+        with monitor._dispatcher._lock:  # it is at it
+            changing = Spawned(lambda change=change: change(waiter))  # type: ignore[misc] # mypy: lambda default
+            Spawned(lambda: publish(bus, ServableId("m0", 1), START)).result()
+            assert not changing.done
+        changing.result()
+        assert waiter.registered == (change == monitor._begin)
+
+
+def test_a_wait_that_cannot_be_registered_leaves_nothing_behind(
+    monitor: ServableStateMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    waiter = Recorded(Question.of(["m", "n"], AVAILABLE))
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with pytest.raises(ResourceExhaustedError, match="monitor-waits"):
+            monitor._begin(waiter)
+    assert monitor._dispatcher._waiters == {}
+    assert not waiter.registered
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), SystemExit("boom")])
+def test_the_dispatcher_survives_whatever_it_meets(
+    monitor: ServableStateMonitor,
+    bus: EventBus,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def explode(view: StreamView) -> bool:
+        raise error
+
+    waiter = Recorded(Question.of("m", AVAILABLE))
+    monkeypatch.setattr(waiter.answer, "see", explode)
+    monkeypatch.setattr(waiter.answer, "look", lambda _: False)
+    assert not monitor._begin(waiter)
     waiting = Spawned(lambda: monitor.wait_until("n"))
     publish(bus, M1, AVAILABLE)
     publish(bus, ServableId("n", 1), AVAILABLE)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from servman.errors import InvalidArgumentError, LoadCancelledError, LoadFailedError, ServmanError
-from servman.ids import ServableId, ServableRequest
-from servman.monitor.goals import Answer, AnyRequest, Question, decide
+from servman.ids import AnyRequest, ServableId, ServableRequest
+from servman.monitor.goals import Answer, Question, decide
 from servman.monitor.stream import StreamView
 from servman.state import ManagerState, ServableState, StreamAspiration
 

@@ -125,6 +125,35 @@ def test_ended_versions_do_not_accumulate(bus: EventBus) -> None:
     assert list(monitor.get_version_states("m")) == [49, 48, 47, 46]
 
 
+def test_streams_that_came_and_went_do_not_accumulate(bus: EventBus) -> None:
+    monitor = ServableStateMonitor(bus, ended_streams_capacity=2)
+    aspire(bus, "wanted", 1)
+    publish(bus, "wanted", 1, END)
+    publish(bus, "live", 1, AVAILABLE)
+    publish(bus, "live", 2, END)
+    for number in range(50):
+        aspire(bus, f"m{number}", 1)
+        publish(bus, f"m{number}", 1, START, AVAILABLE)
+        aspire(bus, f"m{number}")
+        publish(bus, f"m{number}", 1, UNLOADING, END)
+    assert set(monitor._history.names()) == {"wanted", "live", "m48", "m49"}
+    assert len(monitor._history._ended) == 2
+
+
+def test_a_stream_that_comes_back_or_ends_again_is_not_the_oldest(bus: EventBus) -> None:
+    monitor = ServableStateMonitor(bus, ended_streams_capacity=2)
+    for name in ("back", "again", "oldest"):
+        if name == "oldest":
+            aspire(bus, "back", 1)
+        publish(bus, name, 1, END)
+    publish(bus, "again", 2, END)
+    publish(bus, "newest", 1, END)
+    assert set(monitor._history.names()) == {"back", "again", "newest"}
+    monitor.forget_ended()
+    assert monitor._history.names() == ("back",)
+    assert len(monitor._history._ended) == 0
+
+
 @pytest.mark.parametrize("capacity", [-1, True, 1.5, None])
 def test_a_log_capacity_is_an_int_and_not_negative(bus: EventBus, capacity: object) -> None:
     with pytest.raises(InvalidArgumentError, match="log_capacity"):
@@ -134,6 +163,14 @@ def test_a_log_capacity_is_an_int_and_not_negative(bus: EventBus, capacity: obje
 def test_at_least_one_ended_version_is_remembered(bus: EventBus) -> None:
     with pytest.raises(InvalidArgumentError, match="ended_capacity"):
         ServableStateMonitor(bus, ended_capacity=0)
+    with pytest.raises(InvalidArgumentError, match="ended_streams_capacity"):
+        ServableStateMonitor(bus, ended_streams_capacity=0)
+
+
+@pytest.mark.parametrize("id", ["m:1", None, ("m", 1)])
+def test_a_state_is_asked_for_with_an_id(monitor: ServableStateMonitor, id: ServableId) -> None:
+    with pytest.raises(InvalidArgumentError, match="ServableId"):
+        monitor.get_state(id)
 
 
 def test_getters_answer_while_the_lock_is_held(
@@ -188,7 +225,7 @@ def test_close_is_refused_on_a_thread_of_servmans_own(
     assert not monitor._dispatcher._closed
 
 
-@pytest.mark.parametrize("timeout", [-1.0, float("nan"), "5", True])
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), "5", True, 10**400])
 def test_close_refuses_what_is_no_timeout(monitor: ServableStateMonitor, timeout: object) -> None:
     with pytest.raises(InvalidArgumentError):
         monitor.close(timeout)  # type: ignore[arg-type] # the point

@@ -5,7 +5,12 @@ import threading
 
 import pytest
 
-from servman.errors import ClosedError, FailedPreconditionError, InvalidArgumentError
+from servman.errors import (
+    ClosedError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
 from servman.events import EventBus
 from servman.ids import ServableId
 from servman.monitor.monitor import ServableStateMonitor
@@ -207,3 +212,48 @@ def test_a_callback_cannot_close_the_monitor_that_runs_it(
 def test_what_is_no_request_is_refused(monitor: ServableStateMonitor) -> None:
     with pytest.raises(InvalidArgumentError):
         monitor.notify_when("m:x", AVAILABLE, print)
+
+
+def test_what_cannot_be_called_is_refused(monitor: ServableStateMonitor) -> None:
+    with pytest.raises(InvalidArgumentError, match="something to call"):
+        monitor.notify_when("m", AVAILABLE, "print")  # type: ignore[arg-type] # the point
+
+
+def test_closing_a_notification_leaves_a_callback_that_does_not_return_and_names_it(
+    monitor: ServableStateMonitor, bus: EventBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    notification = monitor.notify_when("m", AVAILABLE, gate)
+    available(bus, M1)
+    assert gate.entered.wait(WATCHDOG)
+    Spawned(lambda: notification.close(timeout=0)).result()
+    assert "did not return within 0 s" in caplog.text
+    assert repr(gate) in caplog.text
+    with pytest.raises(InvalidArgumentError, match="timeout"):
+        notification.close(timeout=-1)
+    gate.let_go.set()
+    notification.close(timeout=None)
+    assert gate.returned.is_set()
+
+
+def test_a_callback_for_which_there_is_no_thread_is_logged_and_the_other_waits_end(
+    monitor: ServableStateMonitor,
+    bus: EventBus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(job: object) -> None:
+        raise ResourceExhaustedError("no thread")
+
+    monkeypatch.setattr(monitor._pool, "submit", refuse)
+    waits = []
+    for _ in range(2):
+        monitor.notify_when("m", AVAILABLE, print)
+        waits.append(Spawned(lambda: monitor.wait_until("m")))
+        while len(monitor._dispatcher._waiters["m"]) < 2 * len(waits):
+            Spawned(lambda: None).result()
+    available(bus, M1)
+    for wait in waits:
+        assert wait.result()
+    assert caplog.text.count("a wait could not be ended: Notification(m,") == 2
+    assert monitor._dispatcher._waiters == {}

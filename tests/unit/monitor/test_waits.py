@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import queue
 import weakref
@@ -17,6 +18,7 @@ from servman.errors import (
 from servman.events import EventBus
 from servman.ids import ServableId, ServableRequest
 from servman.monitor.monitor import ServableStateMonitor
+from servman.monitor.result import WaitResult
 from servman.reasons import Reason, ReasonCode
 from servman.state import ManagerState, ServableState, StreamAspiration
 from servman.testing import FakeClock, Spawned
@@ -116,7 +118,27 @@ def test_a_timeout_of_zero_looks_once(monitor: ServableStateMonitor, bus: EventB
     assert monitor.wait_until("m", timeout=0)
 
 
-@pytest.mark.parametrize("timeout", [-0.1, float("nan"), "5", True, [1]])
+def test_a_wait_that_does_not_last_or_is_decided_takes_no_lock(
+    monitor: ServableStateMonitor, bus: EventBus
+) -> None:
+    publish(bus, M1, AVAILABLE)
+
+    async def ask() -> WaitResult:
+        return await monitor.wait_until_async(["m", "n"], timeout=0)
+
+    with monitor._lock:  # as when a signal handler interrupts the thread that holds it
+        assert Spawned(lambda: monitor.wait_until(["m", "n"], timeout=0)).result().timed_out
+        assert Spawned(lambda: asyncio.run(ask())).result().timed_out
+        assert Spawned(lambda: monitor.wait_until_available("m", timeout=5.0)).result() == {M: M1}
+
+
+@pytest.mark.parametrize("requests", [None, 5, [None]])
+def test_what_is_no_request_is_refused(monitor: ServableStateMonitor, requests: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="request"):
+        monitor.wait_until(requests, timeout=0)
+
+
+@pytest.mark.parametrize("timeout", [-0.1, float("nan"), "5", True, [1], 10**400])
 def test_what_is_no_timeout_is_refused(monitor: ServableStateMonitor, timeout: object) -> None:
     with pytest.raises(InvalidArgumentError, match="timeout"):
         monitor.wait_until("m", timeout=timeout)  # type: ignore[arg-type] # the point

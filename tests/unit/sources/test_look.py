@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from servman.errors import FailedPreconditionError, NotFoundError
 from servman.reasons import ReasonCode
 from servman.sources.look import PATIENCE, Look, Lookout, failure, identity, list_directory
 from servman.testing import FakeClock, ManualPool
+from servman.testing.clock import WATCHDOG
+from servman.threads import WorkerPool
 
 A = ("a", "/a")
 B = ("b", "/b")
@@ -83,8 +86,8 @@ def test_a_worker_that_a_look_holds_up_is_left_behind_and_another_goes_on() -> N
     def hang() -> None:
         rig.clock.advance(PATIENCE)
         assert [look.place for look in rig.lookout.lose_patience()] == [A]
-        assert rig.pool.size == 2
-        rig.pool.run_all()  # the other worker
+        assert rig.pool.size == 3  # and two go on with the two that are queued
+        rig.pool.run_all()
         seen.extend(look.place for look in rig.lookout.collect())
 
     rig.during = hang
@@ -108,6 +111,72 @@ def test_patience_is_lost_once_for_a_look_and_not_before_its_time() -> None:
     rig.begin(A)
     rig.pool.run()
     assert lost == [0, 1, 0, 0, 0]
+
+
+def test_patience_is_counted_from_when_a_look_began() -> None:
+    rig = Rig()
+    lost: list[int] = []
+
+    def hang() -> None:
+        for _ in range(2):
+            rig.clock.advance(PATIENCE / 2)
+            lost.append(len(rig.lookout.lose_patience()))
+            checks.append(rig.lookout.next_check)
+
+    rig.during = hang
+    checks: list[float | None] = []
+    rig.begin(A)
+    rig.clock.advance(PATIENCE / 2)
+    began = rig.clock.monotonic()
+    rig.pool.run()
+    assert lost == [0, 1]
+    assert checks[0] == began + PATIENCE
+
+
+def test_each_time_patience_ends_twice_as_many_workers_go_on() -> None:
+    clock, entered, release = FakeClock(), threading.Semaphore(0), threading.Event()
+    awake = queue.SimpleQueue[None]()
+
+    def entries(path: str) -> list[tuple[str, bool]]:
+        if path != "/a":
+            entered.release()
+            assert release.wait(WATCHDOG)
+        return []
+
+    pool = WorkerPool("look", 1, clock)
+    lookout = Lookout(entries, pool, clock, lambda: awake.put(None))
+    for number in range(7):
+        lookout.begin(("m", f"/dead/{number}"), None, identify=False)
+    lookout.begin(A, None, identify=False)
+    lookout.dispatch()
+    for hanging in (1, 2, 4):
+        for _ in range(hanging):
+            assert entered.acquire(timeout=WATCHDOG)
+        clock.advance(PATIENCE)
+        assert len(lookout.lose_patience()) == hanging
+    awake.get(timeout=WATCHDOG)
+    assert [look.place for look in lookout.collect()] == [A]
+    release.set()
+    assert lookout.close(None) == []
+
+
+def test_no_more_workers_go_on_than_looks_are_queued_nor_than_a_process_can_bear() -> None:
+    rig = Rig()
+    sizes: list[int] = []
+
+    def hang() -> None:
+        rig.lookout._hands = 1000  # as after ten doublings
+        rig.clock.advance(PATIENCE)
+        rig.lookout.lose_patience()
+        sizes.append(rig.pool.size)
+
+    rig.during = hang
+    for queued in (3, 500):
+        rig.begin(A, *((str(number), "/b") for number in range(queued)))
+        rig.pool.run_all()
+        list(rig.lookout.collect())
+        sizes.append(rig.pool.size)
+    assert sizes == [1 + 3, 1, 1 + 64, 1]
 
 
 def test_a_look_that_no_worker_has_begun_is_not_stuck() -> None:
