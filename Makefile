@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration coverage wheel conformance bench stress lock dev clean distclean
+.PHONY: help demo test lint unit integration coverage wheel conformance bench stress simulate mutants lock dev clean distclean
 
 export PYTHON ?= python3
 BIN := .venv/bin
@@ -62,6 +62,12 @@ bench: dev ## Measure the figures of docs/benchmarks.md
 
 stress: dev ## Swap versions under load for two minutes
 	$(BIN)/python -m tests.stress
+
+simulate: dev ## Run the manager through random histories (SEEDS=1000 FIRST=0)
+	@$(BIN)/python -m tests.simulation seeds --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+
+mutants: dev ## Count the seeds that the simulation needs to find planted faults
+	@$(BIN)/python -m tests.simulation faults
 
 lock: ## Renew the lock files, with uv on the PATH (LOCK_FLAGS=--upgrade takes new versions)
 	requirements/lock $(LOCK_FLAGS)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import operator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
@@ -14,7 +15,7 @@ from servman.core.diagnosis import Diagnosis
 from servman.core.pipeline import Pipeline
 from servman.errors import ClosedError, NotFoundError
 from servman.events import EventBus
-from servman.ids import ServableId, ServableRequest
+from servman.ids import AnyRequest, ServableId, ServableRequest
 from servman.manager import AspiredVersionsManager, CloseReport, ResourceTracker
 from servman.monitor import ServableStateMonitor
 from servman.reasons import Reason, ReasonCode, first_reason
@@ -23,7 +24,7 @@ from servman.state import ManagerState
 from servman.threads import refuse_own_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from servman.core.config import ModelConfig
     from servman.errors import ServmanError
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from servman.monitor import WaitResult
 
 T = TypeVar("T")
-
-Request = ServableRequest | ServableId | str
-"""What may be passed where a request is meant."""
 
 _NAMED: Final = 10
 """How many models a text names at most."""
@@ -204,12 +202,14 @@ class ServerCore:
     # ---- serving -------------------------------------------------------------------------------
 
     @overload
-    def get_servable_handle(self, request: Request, type: None = None) -> ServableHandle[Any]: ...
+    def get_servable_handle(
+        self, request: AnyRequest, type: None = None
+    ) -> ServableHandle[Any]: ...
     @overload
-    def get_servable_handle(self, request: Request, type: type[T]) -> ServableHandle[T]: ...
+    def get_servable_handle(self, request: AnyRequest, type: type[T]) -> ServableHandle[T]: ...
 
     def get_servable_handle(
-        self, request: Request, type: type[Any] | None = None
+        self, request: AnyRequest, type: type[Any] | None = None
     ) -> ServableHandle[Any]:
         """Return a handle on the version that *request* asks for. Takes no lock, never waits.
 
@@ -235,7 +235,7 @@ class ServerCore:
     # ---- waiting, and why ----------------------------------------------------------------------
 
     def wait_until_available(
-        self, *requests: Request, timeout: float | None = None
+        self, *requests: AnyRequest, timeout: float | None = None
     ) -> dict[ServableRequest, ServableId]:
         """Wait until each of *requests* (none: every configured model) is available.
 
@@ -255,7 +255,7 @@ class ServerCore:
 
     async def wait_until_available_async(
         self,
-        *requests: Request,
+        *requests: AnyRequest,
         timeout: float | None = None,  # noqa: ASYNC109 -- as `wait_until_available`
     ) -> dict[ServableRequest, ServableId]:
         """Do as `wait_until_available` does, without blocking the event loop."""
@@ -265,7 +265,7 @@ class ServerCore:
 
     def wait_until(
         self,
-        requests: Request | Iterable[Request] = (),
+        requests: AnyRequest | Iterable[AnyRequest] = (),
         goal: ManagerState = ManagerState.AVAILABLE,
         *,
         timeout: float | None = None,
@@ -281,7 +281,7 @@ class ServerCore:
 
     async def wait_until_async(
         self,
-        requests: Request | Iterable[Request] = (),
+        requests: AnyRequest | Iterable[AnyRequest] = (),
         goal: ManagerState = ManagerState.AVAILABLE,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 -- as `wait_until`
@@ -312,8 +312,12 @@ class ServerCore:
     def _model(self, name: str) -> ModelConfig | None:
         return self._models.get(name)
 
-    def _or_all(self, requests: Request | Iterable[Request]) -> list[Request]:
-        chosen = [requests] if isinstance(requests, Request) else list(requests)
+    def _or_all(self, requests: AnyRequest | Iterable[AnyRequest]) -> list[AnyRequest]:
+        chosen: list[AnyRequest]
+        if isinstance(requests, AnyRequest) or not isinstance(requests, Iterable):
+            chosen = [ServableRequest.of(requests)]  # which refuses what is no request
+        else:
+            chosen = list(requests)
         return chosen or [ServableRequest.latest(model.name) for model in self._config.models]
 
 

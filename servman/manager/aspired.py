@@ -15,7 +15,7 @@ from servman.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from servman.ids import ServableId, ServableRequest, check_name
+from servman.ids import AnyRequest, ServableId, ServableRequest, check_name
 from servman.manager.actor import Actor
 from servman.manager.explain import chosen, explain
 from servman.manager.handle import ServableHandle, new_handle
@@ -295,15 +295,13 @@ class AspiredVersionsManager:
 
     @overload
     def get_servable_handle(
-        self, request: ServableRequest | ServableId | str, type: None = None
+        self, request: AnyRequest, type: None = None
     ) -> ServableHandle[Any]: ...
     @overload
-    def get_servable_handle(
-        self, request: ServableRequest | ServableId | str, type: type[T]
-    ) -> ServableHandle[T]: ...
+    def get_servable_handle(self, request: AnyRequest, type: type[T]) -> ServableHandle[T]: ...
 
     def get_servable_handle(
-        self, request: ServableRequest | ServableId | str, type: type[object] | None = None
+        self, request: AnyRequest, type: type[object] | None = None
     ) -> ServableHandle[Any]:
         """Return a handle on the version that *request* asks for. Takes no lock, never waits.
 
@@ -366,7 +364,7 @@ class AspiredVersionsManager:
             streams = [stream for _, stream in sorted(published.copy().items())]
         return tuple(self._with_handles(one) for stream in streams for one in stream)
 
-    def explain(self, request: ServableRequest | ServableId | str) -> Reason | None:
+    def explain(self, request: AnyRequest) -> Reason | None:
         """Say why *request* finds nothing; None where nothing of it is aspired. Never waits.
 
         Raises:

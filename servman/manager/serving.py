@@ -11,6 +11,8 @@ from servman.manager.handle import Entry, ServableHandle, new_handle
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from servman.ids import AnyRequest
+
 
 @final
 class StreamEntry:
@@ -61,7 +63,7 @@ class ServingMap:
     def __init__(self) -> None:
         self.streams: dict[str, StreamEntry] = {}
 
-    def find(self, request: ServableRequest | ServableId | str) -> Entry | None:
+    def find(self, request: AnyRequest) -> Entry | None:
         """Return the entry that *request* asks for, or None.
 
         Raises:

@@ -378,3 +378,9 @@ def test_a_load_timeout_is_the_cores_to_set(rig: Rig) -> None:
     rig.clock.advance(5.0)
     rig.settle()
     assert "has not returned within 5 s" in str(rig.why("m"))
+
+
+def test_a_wait_for_what_is_no_request_is_refused(rig: Rig) -> None:
+    core = rig.run()
+    with pytest.raises(InvalidArgumentError, match="not a servable request: None"):
+        core.wait_until(None, timeout=0)  # type: ignore[arg-type] # the point
