@@ -270,6 +270,7 @@ def test_a_wait_that_is_cancelled_leaves_nothing_behind(house: House) -> None:
                 for _ in range(20)
             ]
             await core.wait_until_available_async("healthy", timeout=WATCHDOG)
+            await asyncio.sleep(0)  # every task has its first turn, if it had none yet
             assert len(core.monitor._dispatcher._waiters["m"]) == 20
             for wait in waits:
                 wait.cancel()
