@@ -254,6 +254,12 @@ class LoaderHarness:
         self._since = now
         self._snapshot = None
 
+    def starve(self, shortage: Shortage, now: float) -> None:
+        """Wait for memory; what had begun was no attempt, for nothing was loaded."""
+        self.attempts -= 1
+        self._since = now
+        self.shortage = shortage
+
     def succeed(self, now: float) -> None:
         """The attempt has made a servable: become ready."""
         self._error = None

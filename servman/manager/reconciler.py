@@ -298,7 +298,7 @@ class Reconciler:
         if not shortage.exceeds_total:
             self._wanting[harness.incarnation] = None
         if tracker.fits(needs, without=self._leaving()):
-            harness.shortage = shortage
+            harness.starve(shortage, self._now)
         else:
             self._end(harness, shortage.error(harness.id))
 

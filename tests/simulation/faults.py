@@ -1,0 +1,16 @@
+"""All the faults that can be planted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.simulation import decision_faults, serving_faults
+from tests.simulation.plants import Fault
+
+FAULTS: Final = tuple(
+    one
+    for module in (decision_faults, serving_faults)
+    for one in vars(module).values()
+    if isinstance(one, Fault)
+)
+"""In the order of their modules."""

@@ -1,0 +1,152 @@
+"""What a simulation has seen: which models are in memory, who holds them, and what went wrong."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, final
+
+from servman.manager import HarnessState
+
+if TYPE_CHECKING:
+    from servman.data import ServableData
+    from servman.ids import ServableId
+    from servman.loader import Loader
+
+
+class Rule(StrEnum):
+    """What always holds. A violation names the rule; shrinking keeps to one rule."""
+
+    ONE_LIVE_LOAD = "of one id there is at most one model in memory"
+    FIRST_LOADER = "an aspired version keeps its first loader, unless its origin changes"
+    ATTEMPTS_IN_ORDER = "attempts are numbered 1, 2, 3 up to the limit"
+    GIVEN_UP = "after cancel_retry there is no further attempt"
+    UNLOADED_ONCE = "every model is unloaded exactly once"
+    HANDLES_PIN = "no handle ever sees an unloaded servable"
+    HANDLES_COUNTED = "snapshots tell how many handles hold a version"
+    FINDS_RIGHT = "a lookup finds the version that it asks for, where that is served"
+    DRAINED_AT_ONCE = "a version on its way out waits for handles only while there are some"
+    MONOTONE = "public states move forward, and each incarnation has one START and one END"
+    ASPIRED_FIRST = "a version is announced as aspired before its START"
+    FOUND_WHEN_TOLD = "a lookup finds it when AVAILABLE and when UNLOADING is published"
+    ENDED_IS_GONE = "END comes when the model is gone"
+    TRANSITIONS = "the harness follows the transition table"
+    INCARNATIONS_GROW = "incarnations only grow"
+    READY_IS_FOUND = "lookups find exactly what snapshots call READY"
+    SNAPSHOTS_AGREE = "the latest snapshots and the latest public states agree"
+    STAYS_SERVED = "an aspired version that serves goes on serving"
+    SOMETHING_SERVES = "a stream that serves goes on serving, unless nothing of it is wanted"
+    EXPLAINED = "every aspired version that is not ready has a reason"
+    PLACES = "nothing waits for a place that is free, and no place is given twice"
+    MEMORY = "what is set aside covers what is in memory, and is no more than there is"
+    NO_FAULT = "the manager raises nothing and logs no fault of its own"
+    SETTLES = "once inputs stop, the system comes to rest within bounded steps"
+    SETTLES_RIGHT = "at rest it serves exactly what is aspired and can be loaded"
+    NOTHING_KEPT = "what is no longer aspired leaves nothing behind"
+    CLOSES = "close ends everything by its deadline, and reports what it left"
+
+
+@final
+class Violation(AssertionError):  # noqa: N818 -- it is one, whoever is to blame
+    """A rule was broken."""
+
+    def __init__(self, rule: Rule, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+
+
+@final
+class Model:
+    """A servable that knows whether it may still be used."""
+
+    def __init__(self, id: ServableId, loader: Loader, needs: int) -> None:
+        self.id = id
+        self.loader = loader
+        self.needs = needs
+        self.loaded = True
+
+
+@final
+class Ledger:
+    """Keeps the books.
+
+    Attributes:
+        violations: What was found wrong, oldest first. Collected and raised later: some are found
+            inside finalisers, loaders and recorders, where an exception would be swallowed.
+        in_memory: The models of an id that were loaded and not unloaded.
+        late: The models of loads that had been given up when they returned, likewise.
+        held: What holds a model (a handle's number, or a knot), and the model.
+        expected: The entry whose loader is to be used for an id.
+    """
+
+    def __init__(self) -> None:
+        self.violations: list[Violation] = []
+        self.in_memory: defaultdict[ServableId, list[Model]] = defaultdict(list)
+        self.late: list[Model] = []
+        self.held: dict[object, Model] = {}
+        self.expected: dict[ServableId, ServableData[Loader]] = {}
+
+    def blame(self, rule: Rule, text: str) -> None:
+        """Write a violation down."""
+        self.violations.append(Violation(rule, text))
+
+    def require(self, holds: object, rule: Rule, text: str) -> None:
+        """Write a violation down unless it *holds*."""
+        if not holds:
+            self.blame(rule, text)
+
+    def raise_first(self) -> None:
+        """Raise the first violation, if there is one."""
+        if self.violations:
+            raise self.violations[0]
+
+    def loaded(self, model: Model, *, late: bool) -> None:
+        """Enter a model into the books."""
+        if late:
+            self.late.append(model)
+            return
+        others = self.in_memory[model.id]
+        self.require(not others, Rule.ONE_LIVE_LOAD, f"{model.id} is loaded twice")
+        others.append(model)
+
+    def give_up(self, id: ServableId) -> None:
+        """Count what a load of *id* has brought as late: the manager has not waited for it."""
+        self.late += self.in_memory.pop(id, [])
+
+    def unloaded(self, model: Model) -> None:
+        """Take a model out of the books."""
+        self.require(model.loaded, Rule.UNLOADED_ONCE, f"{model.id} is unloaded twice")
+        holders = [str(holder) for holder, held in self.held.items() if held is model]
+        self.require(not holders, Rule.HANDLES_PIN, f"{model.id} is unloaded under {holders}")
+        model.loaded = False
+        (self.late if model in self.late else self.in_memory[model.id]).remove(model)
+
+    def used(self, model: Model, by: object) -> None:
+        """Check that a model may be used."""
+        self.require(model.loaded, Rule.HANDLES_PIN, f"{by} uses {model.id}, which is unloaded")
+
+
+_S = HarnessState
+
+EDGES: Final = {
+    _S.NEW: (_S.LOAD_REQUESTED, _S.ERROR),
+    _S.LOAD_REQUESTED: (_S.LOAD_APPROVED, _S.ERROR),
+    _S.LOAD_APPROVED: (_S.LOADING, _S.ERROR),
+    _S.LOADING: (_S.READY, _S.UNLOADING, _S.ERROR),
+    _S.READY: (_S.UNLOAD_REQUESTED, _S.ERROR),
+    _S.UNLOAD_REQUESTED: (_S.QUIESCING, _S.ERROR),
+    _S.QUIESCING: (_S.QUIESCED, _S.ERROR),
+    _S.QUIESCED: (_S.UNLOADING, _S.ERROR),
+    _S.UNLOADING: (_S.DISABLED, _S.ERROR),
+    _S.DISABLED: (),
+    _S.ERROR: (),
+}
+"""The transition table once more, so that a fault in the manager's own shows."""
+
+
+def _reachable(state: HarnessState) -> frozenset[HarnessState]:
+    return frozenset({state}.union(*map(_reachable, EDGES[state])))
+
+
+REACHABLE: Final = {state: _reachable(state) for state in EDGES}
+"""State to where an incarnation may be seen next: one step of the manager can make several moves."""

@@ -1,0 +1,149 @@
+"""Faults in what serves: the map, the actor and handles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from servman.ids import ServableId, ServableRequest
+from servman.manager.actor import Actor
+from servman.manager.handle import Entry, ServableHandle
+from servman.manager.messages import (
+    Drained,
+    Serve,
+    StartUnload,
+)
+from servman.manager.serving import ServingMap, StreamEntry
+from tests.simulation.plants import fault
+
+if TYPE_CHECKING:
+    import pytest
+
+
+# ---- serving map and actor -------------------------------------------------------------------------
+
+
+@fault("serving map", "what goes is still found")
+def _still_found(patch: pytest.MonkeyPatch) -> None:
+    replace = ServingMap.replace
+
+    def merging(self: ServingMap, name: str, versions: Any, newest: int | None) -> None:
+        replace(self, name, {**self.entries(name), **versions}, newest)
+
+    patch.setattr(ServingMap, "replace", merging)
+
+
+@fault("serving map", "the latest is the earliest")
+def _wrong_latest(patch: pytest.MonkeyPatch) -> None:
+    make = StreamEntry.__init__
+
+    def confused(self: StreamEntry, versions: Any, newest: int | None) -> None:
+        make(self, versions, newest)
+        self.latest = versions[min(versions)]
+
+    patch.setattr(StreamEntry, "__init__", confused)
+
+
+@fault("serving map", "the newest is the latest that serves")
+def _wrong_newest(patch: pytest.MonkeyPatch) -> None:
+    replace = ServingMap.replace
+
+    def lenient(self: ServingMap, name: str, versions: Any, newest: int | None) -> None:
+        replace(self, name, versions, max(versions, default=None))
+
+    patch.setattr(ServingMap, "replace", lenient)
+
+
+@fault("actor", "the entries of a stream are made anew when another version comes or goes")
+def _new_entries(patch: pytest.MonkeyPatch) -> None:
+    serve = Actor._serve
+
+    def anew(self: Actor, order: Serve) -> None:
+        self.serving.streams.pop(order.name, None)
+        serve(self, order)
+
+    patch.setattr(Actor, "_serve", anew)
+
+
+@fault("actor", "the end of the last handle is not heard")
+def _deaf(patch: pytest.MonkeyPatch) -> None:
+    signal = Actor._signal
+
+    def deaf(self: Actor, gone: Any) -> Drained | None:
+        drained = signal(self, gone)
+        return None if drained is not None and drained.incarnation % 5 == 0 else drained
+
+    patch.setattr(Actor, "_signal", deaf)
+
+
+@fault("actor", "the death of an entry counts as drained, whatever finalisers still do")
+def _one_token(patch: pytest.MonkeyPatch) -> None:
+    def hasty(self: Actor, gone: Any) -> Drained | None:
+        kept = self._kept.get(gone.incarnation)
+        return Drained(gone.incarnation) if kept is not None else None
+
+    patch.setattr(Actor, "_signal", hasty)
+
+
+@fault("actor", "an unload is started twice")
+def _two_unloads(patch: pytest.MonkeyPatch) -> None:
+    start = Actor._start_unload
+
+    def twice(self: Actor, order: StartUnload) -> None:
+        servable = self._kept[order.incarnation].servable
+        start(self, order)
+        self._kept[order.incarnation].servable = servable
+        start(self, order)
+
+    patch.setattr(Actor, "_start_unload", twice)
+
+
+@fault("actor", "an incarnation that has ended is kept")
+def _hoarder(patch: pytest.MonkeyPatch) -> None:
+    carry_out = Actor._carry_out
+
+    def hoarding(self: Actor, effects: Any) -> None:
+        kept = dict(self._kept)
+        carry_out(self, effects)
+        self._kept = {**kept, **self._kept}
+
+    patch.setattr(Actor, "_carry_out", hoarding)
+
+
+# ---- handle ----------------------------------------------------------------------------------------
+
+
+@fault("handle", "closing does not let go")
+def _leak(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ServableHandle, "close", lambda _: None)
+
+
+@fault("handle", "leaving a with does not let go")
+def _leak_of_with(patch: pytest.MonkeyPatch) -> None:
+    kept: list[object] = []
+
+    def leave(self: ServableHandle[object], *_: object) -> None:
+        kept.append(self._entry)
+
+    patch.setattr(ServableHandle, "__exit__", leave)
+
+
+@fault("handle", "an entry does not hold its pin")
+def _no_pin(patch: pytest.MonkeyPatch) -> None:
+    make = Entry.__init__
+
+    def unpinned(self: Entry, id: ServableId, servable: object, pin: object) -> None:
+        make(self, id, servable, None)
+
+    patch.setattr(Entry, "__init__", unpinned)
+
+
+@fault("handle", "a lookup of one version finds another of its stream")
+def _any_version(patch: pytest.MonkeyPatch) -> None:
+    find = ServingMap.find
+
+    def loose(self: ServingMap, request: ServableRequest | ServableId | str) -> Entry | None:
+        name = request.partition(":")[0] if isinstance(request, str) else request.name
+        stream = self.streams.get(name)
+        return find(self, request) or (stream.latest if stream is not None else None)
+
+    patch.setattr(ServingMap, "find", loose)
