@@ -6,8 +6,6 @@ in order. It has no thread, no lock, no I/O and no clock, so a test can run it t
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never, final
 
@@ -19,6 +17,7 @@ from servman.errors import (
     LoadFailedError,
     settled,
 )
+from servman.manager.alarm import Alarm
 from servman.manager.harness import NO_REVISION, HarnessState, LoaderHarness
 from servman.manager.lane import Lane
 from servman.manager.messages import (
@@ -46,6 +45,7 @@ from servman.manager.messages import (
     UnloadReturned,
 )
 from servman.manager.policy import ActionKind
+from servman.manager.stream import Stream
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ nobody."""
 
 _PATIENCE_UNWANTED: Final = 1.0
 """The same for a load that nobody wants any more."""
-
-_MANY_WAKES: Final = 1000
 
 _MOST_ACTIONS: Final = 64
 """How many actions of one stream are taken in a turn: one of many versions shall delay no other."""
@@ -97,38 +95,6 @@ class ReconcilerOptions:
 
 
 @final
-class _Stream:
-    """The versions of one name.
-
-    Attributes:
-        harnesses: Version to its current incarnation.
-        successors: Aspired versions whose earlier incarnation has to end first.
-    """
-
-    __slots__ = ("harnesses", "name", "successors")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.harnesses: dict[int, LoaderHarness] = {}
-        self.successors: dict[int, ServableData[Loader]] = {}
-
-    def aspired(self) -> frozenset[int]:
-        wanted = {version for version, one in self.harnesses.items() if one.aspired}
-        return frozenset(wanted | self.successors.keys())
-
-    def snapshots(self) -> tuple[ServableStateSnapshot, ...]:
-        snapshots = (self.harnesses[version].snapshot() for version in sorted(self.harnesses))
-        if not self.successors:
-            return tuple(snapshots)
-        return tuple(
-            dataclasses.replace(one, wanted_again=True)
-            if one.id.version in self.successors
-            else one
-            for one in snapshots
-        )
-
-
-@final
 class Reconciler:
     """Decides what a manager does. Confined to the manager's actor.
 
@@ -139,7 +105,7 @@ class Reconciler:
     def __init__(self, options: ReconcilerOptions) -> None:
         self.changed: set[str] = set()
         self._options = options
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
         self._incarnations: dict[int, LoaderHarness] = {}
         self._count = 0
         self._loads = Lane(options.num_load_threads)
@@ -150,8 +116,7 @@ class Reconciler:
         self._wanting: dict[int, None] = {}
         # Those whose load was given up at its timeout and has not returned yet.
         self._given_up: dict[int, ServableData[Loader]] = {}
-        # A heap of (time, incarnation); those that have become stale are passed over.
-        self._wakes: list[tuple[float, int]] = []
+        self._alarm = Alarm(self._incarnations)
         self._deadline: float | None = None
         self._closing = False
         self._closed = False
@@ -198,9 +163,8 @@ class Reconciler:
             return None
         if self._unsettled:
             return self._now  # a stream of many versions goes on after the others have had a turn
-        times = [self._wakes[0][0]] if self._wakes else []
-        if self._closing and self._deadline is not None:
-            times.append(self._deadline)
+        deadline = self._deadline if self._closing else None
+        times = [time for time in (self._alarm.next(), deadline) if time is not None]
         return min(times, default=None)
 
     def snapshots(self, name: str) -> tuple[ServableStateSnapshot, ...]:
@@ -239,7 +203,7 @@ class Reconciler:
         if self._closing:
             return
         known = name in self._streams
-        stream = self._streams.setdefault(name, _Stream(name))
+        stream = self._streams.setdefault(name, Stream(name))
         before = stream.aspired()
         staying = {
             version
@@ -337,7 +301,7 @@ class Reconciler:
             until = self._now + self._options.load_retry_interval
             self._give_back(harness.incarnation)
             harness.pause(error, until, self._now)
-            self._wake_at(until, harness)
+            self._alarm.set(until, harness.incarnation)
             self._watch_revision(harness)
         else:
             self._end(harness, error)
@@ -395,7 +359,7 @@ class Reconciler:
 
     # ---- the life of an incarnation ------------------------------------------------------------
 
-    def _manage(self, stream: _Stream, data: ServableData[Loader]) -> None:
+    def _manage(self, stream: Stream, data: ServableData[Loader]) -> None:
         self._count += 1
         harness = LoaderHarness(data, self._count, self._now)
         self._streams[stream.name] = stream
@@ -420,16 +384,16 @@ class Reconciler:
             self._end(harness, self._cancelled(harness, ""))
         elif harness.attempt_began is not None:
             self._emit(CancelLoad(harness.incarnation))
-            self._wake_at(self._now + _PATIENCE_UNWANTED, harness)
+            self._alarm.set(self._now + _PATIENCE_UNWANTED, harness.incarnation)
         elif harness.state is HarnessState.READY and replaced:
             self._quiesce(harness)
 
     def _begin_attempt(self, harness: LoaderHarness) -> None:
         """Use the place that *harness* has got: estimate first where resources are tracked."""
         harness.begin_attempt(self._now)
-        self._wake_at(self._now + _PATIENCE, harness)
+        self._alarm.set(self._now + _PATIENCE, harness.incarnation)
         if self._options.load_timeout is not None:
-            self._wake_at(self._now + self._options.load_timeout, harness)
+            self._alarm.set(self._now + self._options.load_timeout, harness.incarnation)
         if self._tracker is None:
             self._start_load(harness)
         else:
@@ -456,7 +420,7 @@ class Reconciler:
     def _start_unload(self, harness: LoaderHarness) -> None:
         if harness.state is HarnessState.QUIESCED:
             harness.move(HarnessState.UNLOADING, self._now)
-        self._wake_at(self._now + _PATIENCE, harness)
+        self._alarm.set(self._now + _PATIENCE, harness.incarnation)
         self._emit(StartUnload(harness.incarnation, harness.data))
         self.changed.add(harness.id.name)
 
@@ -566,11 +530,8 @@ class Reconciler:
     # ---- after every event ---------------------------------------------------------------------
 
     def _wake(self) -> None:
-        while self._wakes and self._wakes[0][0] <= self._now:
-            _, incarnation = heapq.heappop(self._wakes)
-            harness = self._incarnations.get(incarnation)
-            if harness is None:
-                continue
+        for incarnation in self._alarm.ring(self._now):
+            harness = self._incarnations[incarnation]
             if harness.attempt_began is not None:
                 self._look_at_age(harness, harness.attempt_began)
             elif harness.state is HarnessState.UNLOADING:
@@ -595,7 +556,7 @@ class Reconciler:
         if not stream.harnesses and not stream.successors:
             del self._streams[name]
 
-    def _ask_policy(self, stream: _Stream) -> None:
+    def _ask_policy(self, stream: Stream) -> None:
         for _ in range(_MOST_ACTIONS):
             action = self._options.policy.next_action(stream.snapshots())
             if action is None:
@@ -603,7 +564,7 @@ class Reconciler:
             self._act(stream, action)
         self._unsettled.add(stream.name)
 
-    def _act(self, stream: _Stream, action: ServableAction) -> None:
+    def _act(self, stream: Stream, action: ServableAction) -> None:
         harness = stream.harnesses.get(action.id.version)
         if harness is None or harness.id != action.id:
             raise FailedPreconditionError(
@@ -658,12 +619,6 @@ class Reconciler:
         effects, self._effects = self._effects, []
         return effects
 
-    def _wake_at(self, time: float, harness: LoaderHarness) -> None:
-        if len(self._wakes) > _MANY_WAKES + 4 * len(self._incarnations):  # most of them stale
-            self._wakes = [one for one in self._wakes if one[1] in self._incarnations]
-            heapq.heapify(self._wakes)
-        heapq.heappush(self._wakes, (time, harness.incarnation))
-
     def _touch(self, name: str) -> None:
         """Have the snapshots of *name* published, and its policy asked."""
         self.changed.add(name)
@@ -675,7 +630,7 @@ class Reconciler:
             raise InternalError("an estimate came although no resources are tracked")
         return self._tracker
 
-    def _serve(self, stream: _Stream) -> None:
+    def _serve(self, stream: Stream) -> None:
         ready = {
             version: harness.incarnation
             for version, harness in stream.harnesses.items()
@@ -690,7 +645,7 @@ class Reconciler:
     def _watch_revision(self, harness: LoaderHarness) -> None:
         if harness.revision is not NO_REVISION and not harness.looking:
             harness.revision_at = self._now + self._options.revision_interval
-            self._wake_at(harness.revision_at, harness)
+            self._alarm.set(harness.revision_at, harness.incarnation)
 
     def _cancelled(self, harness: LoaderHarness, more: str) -> LoadCancelledError:
         why = "the manager was closed" if self._closing else "it is no longer aspired"
