@@ -20,6 +20,7 @@ from servman.manager.messages import (
     CancelLoad,
     Closed,
     Drained,
+    EstimateReturned,
     Forget,
     LoadReturned,
     PolicyFailed,
@@ -250,7 +251,19 @@ class Actor:
     def _start_estimate(self, order: StartEstimate) -> None:
         normalised = self._normalised
         if normalised is not None:
-            self._load_pool.submit(lambda: self.post(jobs.estimate(order, normalised)))
+            self._load_pool.submit(functools.partial(self._estimate, order, normalised))
+
+    def _estimate(
+        self,
+        order: StartEstimate,
+        normalised: Callable[[ResourceAllocation], ResourceAllocation],
+    ) -> None:
+        try:
+            returned = jobs.estimate(order, normalised)
+        except BaseException as error:  # noqa: BLE001 -- as in `_load`
+            failure = jobs.unforeseen(order.data.id, error)
+            returned = EstimateReturned(order.incarnation, None, failure)
+        self.post(returned)
 
     def _start_load(self, order: StartLoad) -> None:
         kept = self._kept.setdefault(order.incarnation, _Kept(order.data.id))

@@ -194,6 +194,11 @@ class LoaderHarness:
         return self._state
 
     @property
+    def since(self) -> float:
+        """When it came into its state."""
+        return self._since
+
+    @property
     def error(self) -> ServmanError | None:
         """What it ended with, or what the last attempt failed with."""
         return self._error

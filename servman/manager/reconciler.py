@@ -535,7 +535,8 @@ class Reconciler:
             if harness.attempt_began is not None:
                 self._look_at_age(harness, harness.attempt_began)
             elif harness.state is HarnessState.UNLOADING:
-                self._unloads.pass_over(incarnation)
+                if harness.since + _PATIENCE <= self._now:  # else it is an alarm of its load
+                    self._unloads.pass_over(incarnation)
             elif harness.retry_at is not None and harness.retry_at <= self._now:
                 self._resume(harness)
             elif harness.revision_at is not None and harness.revision_at <= self._now:
@@ -666,7 +667,7 @@ def _left_behind(snapshot: ServableStateSnapshot) -> ClosedError:
     match snapshot.state:
         case HarnessState.QUIESCING:
             what = "it waited for its handles to close"
-        case HarnessState.LOADING:
+        case HarnessState.LOAD_REQUESTED | HarnessState.LOADING:
             what = "its load has not returned"
         case _:
             what = "its unload has not returned"

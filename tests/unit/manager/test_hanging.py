@@ -134,3 +134,13 @@ def test_a_loader_that_says_cancelled_although_it_was_wanted_has_failed(rig: Rig
     rig.bring("m", entry("m:1", ModelLoader(LoadCancelledError("m:1: I give up"))))
     assert isinstance(rig.end("m:1"), LoadFailedError)
     assert "I give up" in str(rig.end("m:1"))
+
+
+def test_the_minute_of_an_unload_begins_with_the_unload() -> None:
+    rig = Rig(num_unload_threads=1)
+    rig.bring("m", 1)
+    rig.clock.advance(59.0)
+    rig.aspire("m")
+    rig.clock.advance(1.0)  # a minute since the load began, a second since the unload did
+    rig.step()
+    assert rig.unloads.size == 1

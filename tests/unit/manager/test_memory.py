@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from servman.errors import ResourceExhaustedError
@@ -235,3 +237,22 @@ def test_closing_cancels_a_load_that_waits_for_memory(rig: Rig) -> None:
     rig.settle()
     assert rig.report()
     assert len(rig.ends("m:1")) == 1
+
+
+def test_a_version_ends_even_if_logging_its_failed_estimate_raises(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("servman.manager.jobs._log", types.SimpleNamespace(warning=refuse))
+    loader = Hungry(1)
+    loader.estimate_errors = [ValueError("busy")]
+    rig.bring("m", entry("m:1", loader))
+    assert "m:1: its loader failed" in str(rig.end("m:1"))
+
+
+def test_a_version_whose_estimate_does_not_return_is_left_behind_as_a_load(rig: Rig) -> None:
+    rig.aspire("m", entry("m:1", Hungry(1)))
+    rig.begin_close(0.0)
+    assert "its load has not returned" in str(rig.end("m:1"))
