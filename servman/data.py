@@ -31,7 +31,7 @@ class ServableData(Generic[T_co]):
 
     def __init__(self, id: ServableId, payload: T_co, origin: str | None = None) -> None:
         self.id = _checked(id)
-        self.origin = origin
+        self.origin = _checked_origin(id, origin)
         self._payload: T_co | None = payload
         self._error: ServmanError | None = None
 
@@ -48,7 +48,7 @@ class ServableData(Generic[T_co]):
             raise InvalidArgumentError(f"{id}: an error is an exception, not {error!r}")
         data: ServableData[T_co] = cls.__new__(cls)
         data.id = _checked(id)
-        data.origin = origin
+        data.origin = _checked_origin(id, origin)
         data._payload = None
         data._error = settled(error)
         return data
@@ -92,6 +92,12 @@ def _checked(id: ServableId) -> ServableId:
     if not isinstance(id, ServableId):
         raise InvalidArgumentError(f"ServableData takes a ServableId first, not {id!r}")
     return id
+
+
+def _checked_origin(id: ServableId, origin: str | None) -> str | None:
+    if origin is not None and not isinstance(origin, str):
+        raise InvalidArgumentError(f"{id}: an origin is a text or None, not {origin!r}")
+    return origin
 
 
 def _told(error: ServmanError | None) -> tuple[type[ServmanError], str] | None:

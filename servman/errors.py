@@ -42,6 +42,12 @@ class NotFoundError(ServmanError, LookupError):
         self.reason = reason
 
 
+class AlreadyExistsError(ServmanError, FileExistsError):
+    """What should be made is there already, and was not touched."""
+
+    code = "ALREADY_EXISTS"
+
+
 class FailedPreconditionError(ServmanError, RuntimeError):
     """The call is right, the moment is not: something else has to happen first."""
 
@@ -110,6 +116,12 @@ class UnimplementedError(ServmanError, NotImplementedError):
     """Known, but not available here: a platform that was not asked for or cannot be imported."""
 
     code = "UNIMPLEMENTED"
+
+
+class DataLossError(ServmanError, RuntimeError):
+    """A file is damaged, cut off, or in another format than it should be."""
+
+    code = "DATA_LOSS"
 
 
 class InternalError(ServmanError, RuntimeError):

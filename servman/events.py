@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from typing import TYPE_CHECKING, Protocol, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import ClosedError, InvalidArgumentError
+from servman.forks import watch
+from servman.log import Log
 from servman.state import ServableState, StreamAspiration
 from servman.threads import Thread, join, refuse_own_thread, spawn
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Event = ServableState | StreamAspiration
 E = TypeVar("E", ServableState, StreamAspiration)
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Recorder(Protocol):
@@ -88,6 +89,7 @@ class EventBus:
             raise InvalidArgumentError(
                 f"the kind of an event is ServableState or StreamAspiration, not {kind!r}"
             )
+        watch(self)
         subscription = Subscription(self, callback, kind, self._clock)
         subscription.start()  # first: what has no thread must not be on the bus
         with self._lock:
@@ -164,7 +166,7 @@ class Subscription:
 
     def start(self) -> None:
         """Start delivering; called by the bus."""
-        self._thread = spawn("bus-subscriber", self._deliver)
+        self._thread = spawn("bus-subscriber", self._deliver, owner=self)
 
     def finish(self) -> None:
         """Deliver what is queued, then end; called by the bus."""

@@ -12,6 +12,9 @@ from servman.errors import InvalidArgumentError
 MAX_VERSION: Final = 2**63 - 1
 """The highest version number; TensorFlow Serving and its protocols hold versions as int64."""
 
+_REMEMBERED: Final = 256
+"""How long a text may be whose request is remembered."""
+
 _MAX_DIGITS: Final = 100
 """Leading zeros included; Python refuses to read numbers of some thousand digits."""
 
@@ -117,13 +120,22 @@ class ServableRequest:
         return cls(name, Selector.SPECIFIC, version)
 
     @classmethod
-    @functools.lru_cache(maxsize=4096)
     def parse(cls, text: str) -> ServableRequest:
         """Read a request from its text form: "m" (latest), "m:3", "m:newest", "m:earliest".
 
         Raises:
             InvalidArgumentError: The text is none of these.
         """
+        # Clients may send names of any length; long ones are not remembered.
+        return cls._parsed(text) if len(text) <= _REMEMBERED else cls._parse(text)
+
+    @classmethod
+    @functools.lru_cache(maxsize=4096)
+    def _parsed(cls, text: str) -> ServableRequest:
+        return cls._parse(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> ServableRequest:
         name, colon, rest = text.partition(":")
         if not colon or rest == "latest":
             return cls.latest(name)

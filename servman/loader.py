@@ -25,7 +25,8 @@ class LoadContext:
         id: The version to load.
         path: Where its files are (the origin of its `ServableData`), or None.
         attempt: 1 for the first attempt, 2 for the first retry, and so on.
-        cancelled: Set as soon as the version is no longer wanted; a long load that looks at it can
+        cancelled: Set as soon as the version is no longer wanted, or its load is given up
+            (`load_timeout`); a long load that looks at it can
             give up early by raising `LoadCancelledError`, and one that does not is unloaded afterwards.
 
     Threads: immutable; any thread.
@@ -40,8 +41,9 @@ class LoadContext:
 class Loader(Protocol):
     """Estimates, loads and unloads one version of a servable.
 
-    The manager calls `load` and `unload` on its pools, never two of them at once for one version, with
-    no lock held. What they raise, `BaseException` included, becomes the error of that version.
+    The manager calls `load` and `unload` on its pools, with no lock held, and never two of them at once for
+    one version (but beside a load that was given up at `load_timeout` and still has not returned). What they
+    raise, `BaseException` included, becomes the error of that version.
     """
 
     def estimate_resources(self) -> ResourceAllocation:

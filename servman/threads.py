@@ -8,18 +8,19 @@ to decides how long to wait for them.
 from __future__ import annotations
 
 import collections
-import logging
 import threading
 from typing import TYPE_CHECKING, Protocol, final
 
 from servman.errors import FailedPreconditionError, ResourceExhaustedError
+from servman.forks import watch
+from servman.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from servman.clock import Clock
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Thread = threading.Thread
 """The type of what `spawn` returns, for annotations elsewhere."""
@@ -29,16 +30,18 @@ class _OwnThread(threading.Thread):
     """A thread of servman's own, so that a call that would wait for itself can be refused."""
 
 
-def spawn(name: str, run: Callable[[], None]) -> Thread:
+def spawn(name: str, run: Callable[[], None], *, owner: object) -> Thread:
     """Start a daemonic thread that runs *run* once.
 
     Args:
         name: What the thread is for, the telling part first (Linux shows 15 bytes of it).
         run: The loop; what it raises goes to `threading.excepthook`.
+        owner: Of no use without the thread, and so refused in a child that is forked from now on.
 
     Raises:
         ResourceExhaustedError: The system has no thread left to give.
     """
+    watch(owner)
     thread = _OwnThread(target=run, name=name, daemon=True)
     try:
         thread.start()
@@ -77,8 +80,12 @@ def join(thread: Thread, clock: Clock, deadline: float | None) -> bool:
 class Pool(Protocol):
     """Runs jobs, some time, in some thread."""
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run *job* soon. Never blocks."""
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run *job* soon; return whether it will be: not after `close`. Never blocks.
+
+        Raises:
+            ResourceExhaustedError: There is no thread to run it, and none to be had; it is not kept.
+        """
         ...
 
     def resize(self, size: int) -> None:
@@ -115,16 +122,17 @@ class WorkerPool:
         self._started = 0
         self._threads: list[Thread] = []  # alive, or at their end and not yet joined
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run *job* soon, in a thread of the pool; see `Pool`. After `close` it is dropped."""
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run *job* soon, in a thread of the pool; see `Pool`."""
         with self._changed:
             if self._closed:
-                return
+                return False
             self._jobs.append(job)
             if self._idle >= len(self._jobs):
                 self._changed.notify()
             else:
-                self._grow_locked()
+                self._grow_for_locked(job)
+        return True
 
     def resize(self, size: int) -> None:
         """Let up to *size* jobs run at once from now on; surplus workers end after their job.
@@ -137,6 +145,13 @@ class WorkerPool:
             self._size = size
             for _ in self._jobs:
                 self._grow_locked()
+            # As many as are to end; to wake all of a thousand for one would take the machine for itself.
+            self._changed.notify(max(0, self._workers - size))
+
+    def finish(self) -> None:
+        """Take no more jobs, and let the workers end when none is left. Never blocks."""
+        with self._changed:
+            self._closed = True
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -159,12 +174,21 @@ class WorkerPool:
             threads = list(self._threads)
         return all(join(thread, self._clock, None) for thread in threads)  # all at their end
 
+    def _grow_for_locked(self, job: Callable[[], None]) -> None:
+        try:
+            self._grow_locked()
+        except ResourceExhaustedError:
+            if self._workers == 0:  # else one that is busy now takes the job up
+                self._jobs.remove(job)
+                raise
+
     def _grow_locked(self) -> None:
         if self._workers < self._size:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             # Started under the lock so that `join` never meets a thread that has not begun, and
             # counted afterwards because the system may have no thread left to give.
-            self._threads.append(spawn(f"{self._name}-{self._started + 1}", self._work))
+            name = f"{self._name}-{self._started + 1}"
+            self._threads.append(spawn(name, self._work, owner=self))
             self._started += 1
             self._workers += 1
 
@@ -179,11 +203,35 @@ class WorkerPool:
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
             self._idle += 1
-            while not self._jobs and self._workers <= self._size:
+            while not self._jobs and not self._closed and self._workers <= self._size:
                 self._changed.wait()
             self._idle -= 1
-            if self._workers > self._size:
+            if self._workers > self._size or not self._jobs:
                 self._workers -= 1
                 self._changed.notify_all()  # `join` may wait for the last one
                 return None
             return self._jobs.popleft()
+
+
+@final
+class CallingThread:
+    """A pool that runs each job at once, on the thread that submits it.
+
+    Threads: any.
+    """
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Run *job*; see `Pool`."""
+        job()
+        return True
+
+    def resize(self, size: int) -> None:
+        """Do nothing: there is one thread, the caller's."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is queued."""
+
+    def join(self, deadline: float | None) -> bool:
+        """Return True: nothing runs."""
+        del deadline
+        return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from servman.errors import ClosedError, FailedPreconditionError
+from servman.log import Log
 from servman.monitor.deadlines import Deadlines
 from servman.monitor.waiting import TaskWaiter, Verdict, Waiter, end_tasks
 from servman.threads import Thread, spawn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from servman.clock import Clock
     from servman.monitor.stream import StreamView
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @final
@@ -111,7 +111,7 @@ class Dispatcher:
             self.check()
             if self._thread is None:
                 # Started under the lock so that `close` never misses a thread in the making.
-                self._thread = spawn("monitor-waits", self._run)
+                self._thread = spawn("monitor-waits", self._run, owner=self)
             waiter.registered = True
             for name in waiter.answer.question.streams:
                 self._waiters.setdefault(name, {})[waiter] = None

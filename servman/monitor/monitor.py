@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, final
 
 from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import ClosedError, InvalidArgumentError
+from servman.forks import tie, watch
 from servman.ids import AnyRequest, ServableId
+from servman.log import Log
 from servman.monitor.dispatcher import Dispatcher
 from servman.monitor.explanation import explain
 from servman.monitor.goals import Answer, Question, Requests
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from servman.ids import ServableRequest
     from servman.reasons import Explainer, Reason
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 _CALLBACK_THREADS = 4
 
@@ -43,7 +44,8 @@ class ServableStateMonitor:
     1. When `EventBus.publish` returns, every getter and every wait that begins knows the event.
     2. A wait for AVAILABLE is decided by what is aspired now: a failure of an earlier time, a cancelled
        load or an unloaded version does not end it. It may begin before the model is configured.
-    3. A state that is only passed through while a wait lasts is not missed.
+    3. A state that is only passed through while a wait lasts is not missed, unless the deadline comes
+       before the monitor's thread has looked at it.
     4. A wait that timed out, failed or was cancelled leaves nothing behind. It holds no lock that a
        publisher, a loader or a source needs, and no foreign code runs under a lock.
     5. What has ended does not accumulate: of each stream the ended versions that are still aspired are
@@ -73,7 +75,7 @@ class ServableStateMonitor:
         bus: EventBus,
         *,
         log_capacity: int = 1000,
-        ended_capacity: int = 100,
+        ended_capacity: int = 10,
         ended_streams_capacity: int = 1000,
         clock: Clock | None = None,
     ) -> None:
@@ -85,6 +87,7 @@ class ServableStateMonitor:
         self._dispatcher = Dispatcher(self._clock)
         self._explainers: tuple[Explainer, ...] = ()  # replaced, never changed
         bus.attach(self)
+        tie(self, bus)
 
     def record(self, event: Event) -> None:
         """Write *event* down and have those who wait for its stream look; called by the bus."""
@@ -261,6 +264,8 @@ class ServableStateMonitor:
             conclude=self._conclude,
             withdraw=self._dispatcher.withdraw,
         )
+        watch(self)
+        watch(notification)
         if self._begin(notification):
             notification.end(Verdict.DECIDED)
         return notification
@@ -290,6 +295,7 @@ class ServableStateMonitor:
         number = self._history.number
         if self._look(waiter.answer) or not lasting:
             return True
+        watch(self)
         self._dispatcher.register(waiter)
         with self._lock:
             waiter.since = self._history.number

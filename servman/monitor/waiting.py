@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -11,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, final
 
 from servman.clock import deadline_after
+from servman.log import Log
 from servman.monitor.goals import Answer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from servman.monitor.result import WaitResult
     from servman.threads import Pool
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class Verdict(Enum):

@@ -25,10 +25,11 @@ class ManualPool:
         self.jobs: list[Callable[[], None]] = []
         self.closed = False
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None]) -> bool:
         """Keep *job* for later."""
         if not self.closed:
             self.jobs.append(job)
+        return not self.closed
 
     def resize(self, size: int) -> None:
         """Remember *size*."""

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import servman
+from servman.protos import message_class
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,8 +23,12 @@ def test_type_information_is_shipped() -> None:
     assert importlib.resources.files("servman").joinpath("py.typed").is_file()
 
 
+def test_the_compiled_messages_are_shipped() -> None:
+    assert message_class("tensorflow.serving.PredictionLog")().ByteSize() == 0
+
+
 def test_a_deploy_script_gets_servman_without_tensorflow() -> None:
     needed = importlib.metadata.requires("servman") or []
     always = {re.split(r"[^\w-]", one)[0] for one in needed if "extra ==" not in one}
     assert always & {"tensorflow", "numpy", "keras"} == set()
-    assert always >= {"click", "rich", "watchdog"}
+    assert always >= {"click", "protobuf", "rich", "watchdog"}

@@ -48,6 +48,7 @@ TREE: list[type[ServmanError]] = [
 STANDARD = {
     "InvalidArgumentError": ("INVALID_ARGUMENT", ValueError),
     "NotFoundError": ("NOT_FOUND", LookupError),
+    "AlreadyExistsError": ("ALREADY_EXISTS", FileExistsError),
     "FailedPreconditionError": ("FAILED_PRECONDITION", RuntimeError),
     "ResourceExhaustedError": ("RESOURCE_EXHAUSTED", RuntimeError),
     "LoadCancelledError": ("CANCELLED", RuntimeError),
@@ -56,6 +57,7 @@ STANDARD = {
     "ServableUnavailableError": ("UNAVAILABLE", RuntimeError),
     "ClosedError": ("UNAVAILABLE", RuntimeError),
     "UnimplementedError": ("UNIMPLEMENTED", NotImplementedError),
+    "DataLossError": ("DATA_LOSS", RuntimeError),
     "InternalError": ("INTERNAL", RuntimeError),
     "ServmanError": ("UNKNOWN", Exception),
 }

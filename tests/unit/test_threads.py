@@ -7,6 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -15,7 +16,7 @@ from servman.clock import SystemClock
 from servman.errors import FailedPreconditionError, ResourceExhaustedError
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
-from servman.threads import Thread, WorkerPool, join, refuse_own_thread, spawn
+from servman.threads import CallingThread, Thread, WorkerPool, join, refuse_own_thread, spawn
 
 
 class Gate:
@@ -59,7 +60,7 @@ def run_through(pool: WorkerPool) -> None:
 
 
 def test_a_spawned_thread_is_named_and_does_not_hold_the_process() -> None:
-    thread = spawn("reader", lambda: None)
+    thread = spawn("reader", lambda: None, owner=Gate())
     assert (thread.name, thread.daemon) == ("reader", True)
     assert join(thread, SystemClock(), None)
 
@@ -72,12 +73,12 @@ def test_a_thread_that_cannot_be_started_is_named_with_the_remedy(
 
     monkeypatch.setattr(Thread, "start", refuse)
     with pytest.raises(ResourceExhaustedError, match=r"'reader'.*raise the limit"):
-        spawn("reader", lambda: None)
+        spawn("reader", lambda: None, owner=Gate())
 
 
 def test_join_gives_up_at_the_deadline() -> None:
     gate = Gate()
-    thread = spawn("gate", gate)
+    thread = spawn("gate", gate, owner=gate)
     clock = SystemClock()
     assert not join(thread, clock, clock.monotonic() - 1)
     gate.let.set()
@@ -95,7 +96,7 @@ def test_a_call_that_would_wait_for_itself_is_refused_on_threads_of_ours_only() 
     call()
     Spawned(call).result()
     assert raised == []
-    assert join(spawn("bus", call), SystemClock(), None)
+    assert join(spawn("bus", call, owner=Gate()), SystemClock(), None)
     assert "close()" in raised[0]
     assert "'bus'" in raised[0]
 
@@ -286,7 +287,7 @@ def test_destructors_of_dropped_jobs_run_without_the_lock() -> None:
 
 
 def test_a_thread_that_cannot_be_started_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str, run: Callable[[], None]) -> servman.threads.Thread:
+    def refuse(name: str, run: Callable[[], None], *, owner: object) -> servman.threads.Thread:
         raise RuntimeError("can't start new thread")
 
     ran = threading.Event()
@@ -308,3 +309,110 @@ def test_jobs_run_in_the_order_in_which_they_came(pools: Callable[[int], WorkerP
         pool.submit(lambda number=number: ran.append(number))  # type: ignore[misc] # mypy: lambda default
     run_through(pool)
     assert list(ran) == list(range(20))
+
+
+def refuse_threads(*_: object, **__: object) -> NoReturn:
+    raise ResourceExhaustedError("no thread")
+
+
+def test_a_job_for_which_there_is_no_thread_is_refused_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, ran = WorkerPool("pool", 1, SystemClock()), []
+    with monkeypatch.context() as patch:
+        patch.setattr("servman.threads.spawn", refuse_threads)
+        with pytest.raises(ResourceExhaustedError):
+            pool.submit(lambda: ran.append("refused"))
+    assert pool.submit(lambda: ran.append("taken"))
+    pool.finish()
+    assert pool.join(None)
+    assert ran == ["taken"]
+
+
+def test_a_job_for_which_there_is_no_further_thread_waits_for_one_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, ran, gate = WorkerPool("pool", 2, SystemClock()), [], threading.Event()
+
+    def busy() -> None:
+        gate.wait(WATCHDOG)
+
+    pool.submit(busy)
+    with monkeypatch.context() as patch:
+        patch.setattr("servman.threads.spawn", refuse_threads)
+        assert pool.submit(lambda: ran.append("taken"))
+    gate.set()
+    pool.finish()
+    assert pool.join(None)
+    assert ran == ["taken"]
+
+
+# ---- the end of a pool, and a pool of no threads --------------------------------------------------
+
+
+def test_a_pool_says_whether_it_will_run_a_job(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(1)
+    assert pool.submit(lambda: None)
+    pool.close()
+    assert not pool.submit(lambda: None)
+
+
+def test_a_finished_pool_takes_no_more_jobs_and_runs_all_that_it_has(
+    pools: Callable[[int], WorkerPool],
+) -> None:
+    pool, gate, ran = pools(1), Gate(), list[int]()
+    pool.submit(gate)
+    gate.wait_entered()
+    for number in range(3):
+        assert pool.submit(lambda number=number: ran.append(number))  # type: ignore[misc]
+    pool.finish()
+    assert not pool.submit(lambda: ran.append(9))
+    gate.let.set()
+    assert pool.join(None)
+    assert ran == [0, 1, 2]
+
+
+def test_a_finished_pool_ends_its_idle_workers(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(2)
+    run_through(pool)
+    run_through(pool)
+    pool.finish()
+    assert pool.join(SystemClock().monotonic() + WATCHDOG)
+
+
+def test_a_finished_pool_that_is_closed_drops_what_has_not_begun(
+    pools: Callable[[int], WorkerPool],
+) -> None:
+    pool, gate, ran = pools(1), Gate(), list[int]()
+    pool.submit(gate)
+    gate.wait_entered()
+    pool.submit(lambda: ran.append(1))
+    pool.finish()
+    pool.close()
+    gate.let.set()
+    assert pool.join(None)
+    assert ran == []
+
+
+def test_a_pool_that_never_had_a_job_finishes_at_once(pools: Callable[[int], WorkerPool]) -> None:
+    pool = pools(3)
+    pool.finish()
+    pool.finish()
+    assert pool.join(SystemClock().monotonic())
+
+
+def test_the_calling_thread_runs_each_job_itself_and_at_once() -> None:
+    pool, ran = CallingThread(), list[Thread]()
+    assert pool.submit(lambda: ran.append(threading.current_thread()))
+    assert ran == [threading.current_thread()]
+    pool.resize(0)
+    pool.close()
+    assert pool.join(None)
+
+
+def test_what_a_job_raises_on_the_calling_thread_is_raised_there() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        CallingThread().submit(fail)
