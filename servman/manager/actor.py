@@ -6,54 +6,70 @@ references whose callback *is* the mailbox's `put`. Nothing else changes the man
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import logging
 import queue
+import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final, assert_never, final
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, final
 
+from servman.errors import ClosedError, ResourceExhaustedError, settled
+from servman.log import Log
 from servman.manager import jobs
 from servman.manager.handle import Entry
 from servman.manager.harness import NO_REVISION
 from servman.manager.messages import (
+    Act,
+    Answer,
     CancelLoad,
     Closed,
+    Commit,
     Drained,
     EstimateReturned,
     Forget,
+    Hold,
     LoadReturned,
+    Manage,
+    Obtain,
     PolicyFailed,
     PublishAspiration,
     PublishState,
     ReadRevision,
     ResizePools,
+    RevisionRead,
     Serve,
+    SortingFailed,
     StartEstimate,
     StartLoad,
     StartUnload,
+    StopManaging,
     UnloadReturned,
 )
-from servman.manager.serving import ServingMap, count_handles
+from servman.manager.serving import ServingMap, StreamEntry, count_handles
 from servman.state import ServableState, StreamAspiration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from servman.clock import Clock
     from servman.events import Event as BusEvent
     from servman.events import EventBus
     from servman.ids import ServableId
+    from servman.manager.handle import HandleSite
     from servman.manager.harness import ServableStateSnapshot
-    from servman.manager.messages import Aspire, Effect, Event
+    from servman.manager.messages import Aspire, Effect, Event, Served
     from servman.manager.reconciler import Reconciler
     from servman.resources import ResourceAllocation
     from servman.threads import Pool
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 _SLOW_STEP: Final = 1.0
 """Seconds after which a step is reported: a user's destructor, perhaps, that ran on this thread."""
+
+_DROP_INTERVAL: Final = 0.05
+"""Seconds between looks at entries that wait for their last handle, on builds without the GIL."""
 
 
 @final
@@ -81,6 +97,9 @@ class _Gone(weakref.ref[object]):
         """Leave it to `__new__`: the base class would refuse the further arguments."""
 
 
+_Message: TypeAlias = "Event | _Gone | tuple[str, object] | None"
+
+
 @final
 class _Pin:
     """A plain object to hold; see `Entry.pin`."""
@@ -92,11 +111,12 @@ class _Pin:
 class _Kept:
     """What the actor keeps for one incarnation."""
 
-    __slots__ = ("cancelled", "gone", "id", "pin", "servable")
+    __slots__ = ("cancelled", "gone", "id", "pin", "revision", "servable")
 
     def __init__(self, id: ServableId) -> None:
         self.id = id
         self.cancelled = threading.Event()
+        self.revision: Hashable = NO_REVISION  # when the last attempt began; its thread writes it
         self.servable: object = None
         self.pin: _Pin | None = None
         self.gone: _Gone | None = None
@@ -151,21 +171,29 @@ class Actor:
         self._pre_load_hook = pre_load_hook
         self._normalised = normalised
         self._clock = clock
-        self._mailbox: queue.SimpleQueue[Event | _Gone | str | None] = queue.SimpleQueue()
-        # The newest list of each stream that has not been taken up; the mailbox carries the name.
-        self._aspired: dict[str, Aspire] = {}
+        self._mailbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        # The newest list of each stream that has not been taken up; the mailbox carries the key.
+        self._aspired: dict[tuple[str, object], Aspire] = {}
+        self._era = object()
         self._kept: dict[int, _Kept] = {}
+        self._owes_drops = not getattr(sys, "_is_gil_enabled", lambda: True)()
         self._done = threading.Condition(threading.Lock())  # guards `_left`
         self._left: tuple[ServableStateSnapshot, ...] | None = None
 
     def post(self, event: Event) -> None:
         """Hand *event* over. Never blocks."""
-        self._mailbox.put(event)
+        if self._left is None:
+            self._mailbox.put(event)
+            if isinstance(event, Hold | Commit):
+                self._era = object()  # a list that comes after it is not taken up before it
+        if self._left is not None:  # since then, perhaps: then nobody may come to read it
+            _refuse(event)
 
     def aspire(self, event: Aspire) -> None:
         """Hand a list over, in the place of an older one that was not taken up. Never blocks."""
-        self._aspired[event.name] = event
-        self._mailbox.put(event.name)
+        key = (event.name, self._era)
+        self._aspired[key] = event
+        self._mailbox.put(key)
 
     def run(self) -> None:
         """Step until everything is closed. The body of the manager's thread."""
@@ -180,7 +208,7 @@ class Actor:
 
         Blocks: with *block*, until there is one.
         """
-        deadline = self._reconciler.next_wake() if block else self._clock.monotonic()
+        deadline = self._next_wake() if block else self._clock.monotonic()
         message = self._clock.receive(self._mailbox, deadline)
         if message is None and not self._due():
             return False
@@ -192,10 +220,16 @@ class Actor:
             self._kept[event.incarnation].servable = event.servable
         self._carry_out(self._reconciler.take(event, started))
         self._carry_out(self._reconciler.settle())
+        self.loads = self._reconciler.loads
         took = self._clock.monotonic() - started
         if took > _SLOW_STEP:
             _log.warning("a step of the manager took %.1f s, at %s", took, type(event).__name__)
         return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reconciler has closed."""
+        return self._left is not None
 
     def wait_until_closed(self, deadline: float | None) -> tuple[ServableStateSnapshot, ...] | None:
         """Wait until the reconciler has closed; return what it left, or None at *deadline*."""
@@ -206,26 +240,42 @@ class Actor:
                 self._clock.wait_until(self._done, deadline)
             return self._left
 
-    def count_handles(self, snapshot: ServableStateSnapshot) -> int:
-        """Return about how many handles hold the incarnation of *snapshot*. Threads: any."""
+    def holders(self, snapshot: ServableStateSnapshot) -> tuple[int, tuple[HandleSite, ...]]:
+        """Return about how many handles hold the incarnation of *snapshot*, and what is known of them.
+
+        Threads: any.
+        """
         kept = self._kept.get(snapshot.incarnation)
         gone = kept.gone if kept is not None else None
         if gone is None or gone.what != "entry":
-            return 0
+            return 0, ()
         entry = gone()
         if not isinstance(entry, Entry):
-            return 0
+            return 0, ()
         del gone, kept
-        return count_handles(entry, self.serving.streams.get(snapshot.id.name))
+        count = count_handles(entry, self.serving.streams.get(snapshot.id.name))
+        return count, tuple(entry.sites.copy().values())
 
-    def _event(self, message: Event | _Gone | str | None) -> Event | None:
+    def _event(self, message: _Message) -> Event | None:
         if isinstance(message, _Gone):
             return self._signal(message)
-        if isinstance(message, str):
+        if isinstance(message, tuple):
             return self._aspired.pop(message, None)
         return message
 
     # ---- signals -------------------------------------------------------------------------------
+
+    def _next_wake(self) -> float | None:
+        """Return when to look at the time at the latest.
+
+        Without the GIL, the last reference to an entry may be handed to the thread that made it, this one,
+        which drops it only when it next runs.
+        """
+        wake = self._reconciler.next_wake()
+        if not self._owes_drops or not self._reconciler.draining:
+            return wake
+        soon = self._clock.monotonic() + _DROP_INTERVAL
+        return soon if wake is None else min(wake, soon)
 
     def _due(self) -> bool:
         wake = self._reconciler.next_wake()
@@ -251,34 +301,52 @@ class Actor:
     def _start_estimate(self, order: StartEstimate) -> None:
         normalised = self._normalised
         if normalised is not None:
-            self._load_pool.submit(functools.partial(self._estimate, order, normalised))
+            kept = self._kept_of(order)
+            try:
+                self._load_pool.submit(functools.partial(self._estimate, order, kept, normalised))
+            except ResourceExhaustedError as error:
+                self.post(EstimateReturned(order.incarnation, None, settled(error)))
 
     def _estimate(
         self,
         order: StartEstimate,
+        kept: _Kept,
         normalised: Callable[[ResourceAllocation], ResourceAllocation],
     ) -> None:
         try:
-            returned = jobs.estimate(order, normalised)
+            kept.revision = jobs.revision(order.data.payload)
+            returned = jobs.estimate(order, kept.revision, normalised, self._should_retry)
         except BaseException as error:  # noqa: BLE001 -- as in `_load`
             failure = jobs.unforeseen(order.data.id, error)
             returned = EstimateReturned(order.incarnation, None, failure)
         self.post(returned)
 
     def _start_load(self, order: StartLoad) -> None:
-        kept = self._kept.setdefault(order.incarnation, _Kept(order.data.id))
-        self._load_pool.submit(functools.partial(self._load, order, kept.cancelled))
+        try:
+            self._load_pool.submit(functools.partial(self._load, order, self._kept_of(order)))
+        except ResourceExhaustedError as error:  # no thread to be had now; perhaps after a pause
+            returned = LoadReturned(order.incarnation, None, settled(error), True, NO_REVISION)  # noqa: FBT003 -- a record
+            self.post(returned)
+
+    def _kept_of(self, order: StartEstimate | StartLoad) -> _Kept:
+        kept = self._kept.get(order.incarnation)
+        if kept is None:
+            kept = self._kept[order.incarnation] = _Kept(order.data.id)
+        return kept
 
     def _cancel_load(self, incarnation: int) -> None:
         kept = self._kept.get(incarnation)
-        if kept is not None:  # else it has not come further than its estimate
+        if kept is not None:
             kept.cancelled.set()
 
-    def _load(self, order: StartLoad, cancelled: threading.Event) -> None:
+    def _load(self, order: StartLoad, kept: _Kept) -> None:
         try:
+            if self._normalised is None:  # else the estimate has begun the attempt
+                kept.revision = jobs.revision(order.data.payload)
             returned = jobs.load(
                 order,
-                cancelled,
+                kept.revision,
+                kept.cancelled,
                 should_retry=self._should_retry,
                 pre_load_hook=self._pre_load_hook,
                 normalised=self._normalised,
@@ -291,7 +359,10 @@ class Actor:
     def _start_unload(self, order: StartUnload) -> None:
         kept = self._kept[order.incarnation]
         servable, kept.servable = kept.servable, None
-        self._unload_pool.submit(functools.partial(self._unload, order, servable))
+        try:
+            self._unload_pool.submit(functools.partial(self._unload, order, servable))
+        except ResourceExhaustedError as error:  # dropped, which is all that can be done for it
+            self.post(UnloadReturned(order.incarnation, settled(error)))
 
     def _unload(self, order: StartUnload, servable: object) -> None:
         try:
@@ -302,7 +373,16 @@ class Actor:
         self.post(returned)
 
     def _read_revision(self, order: ReadRevision) -> None:
-        self._revision_pool.submit(lambda: self.post(jobs.read_revision(order)))
+        kept = self._kept.get(order.incarnation)
+        known = kept.revision if kept is not None and order.known is NO_REVISION else order.known
+        self._revision_pool.submit(functools.partial(self._look, order, known))
+
+    def _look(self, order: ReadRevision, known: Hashable) -> None:
+        try:
+            returned = jobs.read_revision(order, known)
+        except BaseException:  # noqa: BLE001 -- as in `_load`
+            returned = RevisionRead(order.incarnation, order.known, changed=False)
+        self.post(returned)
 
     # ---- effects -------------------------------------------------------------------------------
 
@@ -327,6 +407,9 @@ class Actor:
                 self._publish(StreamAspiration(effect.name, effect.versions))
             case Serve():
                 self._serve(effect)
+            case Answer():
+                self._publish_snapshots()  # whoever is told looks at them
+                effect.reply.answer(effect.error)
             case StartEstimate():
                 self._start_estimate(effect)
             case StartLoad():
@@ -334,6 +417,7 @@ class Actor:
             case ResizePools():
                 self._load_pool.resize(effect.load_threads)
                 self._unload_pool.resize(effect.unload_threads)
+                self._revision_pool.resize(effect.look_threads)
             case CancelLoad():
                 self._cancel_load(effect.incarnation)
             case StartUnload():
@@ -346,6 +430,8 @@ class Actor:
                 _log.error(
                     "stream %s stands still: its policy failed: %s", effect.name, effect.error
                 )
+            case SortingFailed():
+                _log.error("sort_actions failed, so unloads went first: %s", effect.error)
             case Closed():
                 self._finish(effect.left)
             case _:
@@ -357,22 +443,29 @@ class Actor:
             self._bus.publish(event)
 
     def _publish_snapshots(self) -> None:
-        for name in self._reconciler.changed:
+        changed = self._reconciler.changed
+        if not changed:
+            return
+        for name in changed:
             snapshots = self._reconciler.snapshots(name)
             if snapshots:
                 self.snapshots[name] = snapshots
             else:
                 self.snapshots.pop(name, None)
-        self._reconciler.changed.clear()
-        self.loads = self._reconciler.loads
+        changed.clear()
 
     def _serve(self, order: Serve) -> None:
-        served = self.serving.entries(order.name)
+        self.serving.replace(
+            {name: self._stream_entry(name, served) for name, served in order.streams.items()}
+        )
+
+    def _stream_entry(self, name: str, served: Served) -> StreamEntry | None:
+        now = self.serving.entries(name)
         entries = {
-            version: served.get(version) or self._enter(incarnation)
-            for version, incarnation in order.incarnations.items()
+            version: now.get(version) or self._enter(incarnation)
+            for version, incarnation in served.incarnations.items()
         }
-        self.serving.replace(order.name, entries, order.newest)
+        return StreamEntry(entries, served.newest) if entries else None
 
     def _enter(self, incarnation: int) -> Entry:
         kept = self._kept[incarnation]
@@ -387,3 +480,15 @@ class Actor:
         with self._done:
             self._left = left
             self._done.notify_all()
+        self._refuse_the_rest()
+
+    def _refuse_the_rest(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _refuse(self._mailbox.get_nowait())
+
+
+def _refuse(message: _Message) -> None:
+    """Tell whoever asked too late. Where two do so, the first counts."""
+    if isinstance(message, Manage | Act | StopManaging | Obtain):
+        message.reply.answer(ClosedError("the manager was closed; make a new one"))

@@ -23,6 +23,9 @@ _NEARNESS: Final[Mapping[HarnessState, int]] = {
 }
 """How near an aspired version is to being available; those not named here are no nearer than 0."""
 
+_NAMED: Final = 3
+"""How many handles a sentence names; the facts have them all."""
+
 
 def chosen(
     request: ServableRequest, snapshots: Sequence[ServableStateSnapshot]
@@ -30,6 +33,10 @@ def chosen(
     """Return the version whose fate decides *request*, or None where the manager knows of none."""
     if request.selector is Selector.SPECIFIC:
         return next((one for one in snapshots if one.id.version == request.version), None)
+    ready = [one for one in snapshots if one.state is HarnessState.READY]
+    if ready and request.selector is not Selector.NEWEST:  # what a lookup finds, wanted or not
+        choose = max if request.selector is Selector.LATEST else min
+        return choose(ready, key=lambda one: one.id.version)
     aspired = [one for one in snapshots if one.aspired or one.wanted_again]
     if not aspired:
         return None
@@ -38,12 +45,13 @@ def chosen(
     return max(aspired, key=lambda one: (_NEARNESS.get(one.state, 0), one.id.version))
 
 
-def explain(  # noqa: C901, PLR0911 -- one answer for each state
+def explain(
     snapshot: ServableStateSnapshot,
     *,
     siblings: Sequence[ServableStateSnapshot],
     loads: tuple[int, ServableId | None],
     max_attempts: int,
+    unasked: str,
     now: float,
 ) -> Reason:
     """Say why the version of *snapshot* is not available.
@@ -53,46 +61,82 @@ def explain(  # noqa: C901, PLR0911 -- one answer for each state
         siblings: Every version of its stream.
         loads: How many loads of the manager run or wait, and which has run for longest.
         max_attempts: How often a load is tried.
+        unasked: What to say of a version whose load nobody has asked for.
         now: The time, on the scale of the snapshots.
     """
-    which, age = snapshot.id, now - snapshot.since
-    attempt = f"attempt {max(1, snapshot.attempts)} of {max_attempts}"
-    facts: dict[str, object] = {"since": snapshot.since, "attempts": snapshot.attempts}
-    cause = str(snapshot.error).removeprefix(f"{which}: ")
     match snapshot.state:
         case HarnessState.NEW:
-            return _waiting(snapshot, siblings)
-        case _ if snapshot.shortage is not None:
-            text = f"{which} waits for memory: {snapshot.shortage}"
-            return Reason(ReasonCode.WAITING_FOR_MEMORY, text, {"shortage": snapshot.shortage})
-        case HarnessState.LOAD_REQUESTED | HarnessState.LOAD_APPROVED:
-            ahead, longest = max(0, loads[0] - 1), loads[1]
-            named = f"; {longest} has run for longest" if longest not in (None, which) else ""
-            text = f"{which} is queued for a load thread, with {ahead} other loads{named}"
-            return Reason(ReasonCode.QUEUED, text, {"ahead": ahead, "longest": longest})
-        case HarnessState.LOADING if snapshot.retry_at is not None:
-            wait = max(0.0, snapshot.retry_at - now)
-            text = f"{which} is tried again in {wait:.1f} s; {attempt} failed: {cause}"
-            facts["retry_in"] = wait
-            return Reason(ReasonCode.RETRYING, text, facts, snapshot.error)
-        case HarnessState.LOADING:
-            text = f"{which} has been loading for {age:.1f} s ({attempt})"
-            return Reason(ReasonCode.LOADING, text, facts)
+            return _waiting(snapshot, siblings, unasked)
+        case HarnessState.LOAD_REQUESTED | HarnessState.LOAD_APPROVED | HarnessState.LOADING:
+            return _coming(snapshot, loads, max_attempts, now)
         case HarnessState.READY:
-            return Reason(ReasonCode.AVAILABLE, f"{which} is available")
-        case HarnessState.UNLOAD_REQUESTED | HarnessState.QUIESCING:
-            what = snapshot.handles_in_words
-            text = f"{which} is on its way out and has waited {age:.1f} s for {what} to close"
-            facts["handles"] = snapshot.handles
-            return Reason(ReasonCode.WAITING_FOR_HANDLES, text, facts)
-        case HarnessState.QUIESCED | HarnessState.UNLOADING:
+            return Reason(ReasonCode.AVAILABLE, f"{snapshot.id} is available")
+        case HarnessState.ERROR:
+            text = f"{snapshot.id} failed{_after(snapshot.attempts)}: {_cause(snapshot)}"
+            return Reason(ReasonCode.FAILED, text, _facts(snapshot), snapshot.error)
+        case HarnessState.DISABLED:
+            return Reason(ReasonCode.UNLOADED, f"{snapshot.id} was unloaded", _facts(snapshot))
+        case _:
+            return _going(snapshot, now)
+
+
+def _coming(
+    snapshot: ServableStateSnapshot,
+    loads: tuple[int, ServableId | None],
+    max_attempts: int,
+    now: float,
+) -> Reason:
+    which, age, facts = snapshot.id, now - snapshot.since, _facts(snapshot)
+    attempt = f"attempt {max(1, snapshot.attempts)} of {max_attempts}"
+    if snapshot.shortage is not None:
+        text = f"{which} waits for memory: {snapshot.shortage}"
+        return Reason(ReasonCode.WAITING_FOR_MEMORY, text, {"shortage": snapshot.shortage})
+    if snapshot.retry_at is not None:
+        wait = max(0.0, snapshot.retry_at - now)
+        text = f"{which} is tried again in {wait:.1f} s; {attempt} failed: {_cause(snapshot)}"
+        return Reason(ReasonCode.RETRYING, text, {**facts, "retry_in": wait}, snapshot.error)
+    if snapshot.held:
+        text = f"{which} is loaded, and has been held for {age:.1f} s until others are, too"
+        return Reason(ReasonCode.HELD, text, facts)
+    if snapshot.running:
+        text = f"{which} has been loading for {age:.1f} s ({attempt})"
+        return Reason(ReasonCode.LOADING, text, facts)
+    others, longest = max(0, loads[0] - 1), loads[1]
+    named = f"; {longest} has run for longest" if longest not in (None, which) else ""
+    text = f"{which} is queued for a load thread, with {others} other loads{named}"
+    return Reason(ReasonCode.QUEUED, text, {"others": others, "longest": longest}, snapshot.error)
+
+
+def _going(snapshot: ServableStateSnapshot, now: float) -> Reason:
+    which, age, facts = snapshot.id, now - snapshot.since, _facts(snapshot)
+    match snapshot.state:
+        case HarnessState.QUIESCED:
+            text = f"{which} has waited {age:.1f} s for an unload thread"
+            return Reason(ReasonCode.UNLOADING, text, facts)
+        case HarnessState.UNLOADING:
             text = f"{which} has been unloading for {age:.1f} s"
             return Reason(ReasonCode.UNLOADING, text, facts)
-        case HarnessState.ERROR:
-            text = f"{which} failed{_after(snapshot.attempts)}: {cause}"
-            return Reason(ReasonCode.FAILED, text, facts, snapshot.error)
-        case HarnessState.DISABLED:
-            return Reason(ReasonCode.UNLOADED, f"{which} was unloaded by the policy", facts)
+        case _:
+            what = snapshot.handles_in_words
+            text = f"{which} is on its way out and has waited {age:.1f} s for {what} to close"
+            facts.update(handles=snapshot.handles, sites=snapshot.sites)
+            return Reason(ReasonCode.WAITING_FOR_HANDLES, text + _taken(snapshot, now), facts)
+
+
+def _facts(snapshot: ServableStateSnapshot) -> dict[str, object]:
+    return {"since": snapshot.since, "attempts": snapshot.attempts}
+
+
+def _cause(snapshot: ServableStateSnapshot) -> str:
+    return str(snapshot.error).removeprefix(f"{snapshot.id}: ")
+
+
+def _taken(snapshot: ServableStateSnapshot, now: float) -> str:
+    sites = [f"at {one.where}, {now - one.since:.1f} s ago" for one in snapshot.sites]
+    more = len(sites) - _NAMED
+    if more > 0:  # the oldest come first
+        sites[_NAMED:] = [f"and {more} more"]
+    return f"; taken {', '.join(sites)}" if sites else ""
 
 
 def _after(attempts: int) -> str:
@@ -101,8 +145,13 @@ def _after(attempts: int) -> str:
     return " after 1 attempt" if attempts == 1 else f" after {attempts} attempts"
 
 
-def _waiting(snapshot: ServableStateSnapshot, siblings: Sequence[ServableStateSnapshot]) -> Reason:
+def _waiting(
+    snapshot: ServableStateSnapshot, siblings: Sequence[ServableStateSnapshot], unasked: str
+) -> Reason:
+    if snapshot.policy_error is not None:
+        text = f"{snapshot.id} is not loading: the policy failed: {snapshot.policy_error}"
+        return Reason(ReasonCode.WAITING, text, {}, snapshot.policy_error)
     others = [one for one in siblings if one.id != snapshot.id and not one.aspired]
     names = ", ".join(f"{one.id} ({one.state.value})" for one in others)
-    why = f"the policy lets {names} go first" if others else "the policy has not asked for it"
+    why = f"the policy lets {names} go first" if others else unasked
     return Reason(ReasonCode.WAITING, f"{snapshot.id} is not loading yet: {why}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
+    from servman.manager.handle import HandleSite
     from servman.manager.tracker import Shortage
 
 
@@ -26,17 +27,17 @@ class HarnessState(Enum):
     """The manager's own, fine states of an incarnation."""
 
     NEW = "new"
-    """Taken up; the policy has not asked for its load."""
+    """Taken up; nobody has asked for its load."""
     LOAD_REQUESTED = "load requested"
     """Waits for a load thread."""
     LOAD_APPROVED = "load approved"
-    """May load: what it needs is set aside."""
+    """May load: what it needs is set aside. Passed through: no snapshot shows it."""
     LOADING = "loading"
     """The loader works, or the next attempt is waited for."""
     READY = "ready"
     """Lookups find it."""
     UNLOAD_REQUESTED = "unload requested"
-    """The policy has asked for its unload."""
+    """Its unload was asked for. Passed through: no snapshot shows it."""
     QUIESCING = "quiescing"
     """Lookups find it no longer; handles are still open."""
     QUIESCED = "quiesced"
@@ -47,6 +48,8 @@ class HarnessState(Enum):
     """It ended without an error."""
     ERROR = "error"
     """It ended with an error."""
+
+    __hash__ = object.__hash__  # that of `Enum` runs Python code at each move
 
 
 NO_REVISION: Final = object()
@@ -89,6 +92,10 @@ class ServableStateSnapshot:
         shortage: What its load waits for, if it waits for memory.
         wanted_again: Whether it is on its way out and its version is aspired anew: as soon as this
             incarnation has ended, the next one begins.
+        held: Whether it is loaded, and waits to be let in together with others.
+        running: Whether an attempt to load it runs.
+        policy_error: What keeps the stream as it is, where its policy raised.
+        sites: Where handles on it were taken that remember it; see `set_debug`. Policies see none.
 
     Threads: immutable; any thread.
     """
@@ -104,6 +111,10 @@ class ServableStateSnapshot:
     incarnation: int = 0
     shortage: Shortage | None = None
     wanted_again: bool = False
+    held: bool = False
+    running: bool = False
+    policy_error: ServmanError | None = None
+    sites: tuple[HandleSite, ...] = ()
 
     @property
     def handles_in_words(self) -> str:
@@ -117,6 +128,7 @@ class LoaderHarness:
 
     Attributes:
         data: What was aspired: the id, the loader (or the error in its place) and its origin.
+        id: The version.
         attempts: Loads started so far.
         may_retry: False once somebody has cancelled its retries.
         retry_at: When the next attempt is due; set only in the pause before it.
@@ -124,7 +136,9 @@ class LoaderHarness:
         revision_at: When to look at them again.
         attempt_began: When the attempt that runs began; None while none does.
         shortage: What it waits for, while it waits for memory.
+        look_began: When the last look at its files began.
         looking: Whether a look at them has not returned yet.
+        held: Whether it is loaded, and not yet let in.
     """
 
     __slots__ = (
@@ -137,7 +151,10 @@ class LoaderHarness:
         "attempt_began",
         "attempts",
         "data",
+        "held",
+        "id",
         "incarnation",
+        "look_began",
         "looking",
         "may_retry",
         "retry_at",
@@ -147,6 +164,7 @@ class LoaderHarness:
 
     def __init__(self, data: ServableData[Loader], incarnation: int, now: float) -> None:
         self.data = data
+        self.id = data.id
         self.incarnation = incarnation
         self._aspired = True
         self.attempts = 0
@@ -158,14 +176,11 @@ class LoaderHarness:
         self._shortage: Shortage | None = None
         self._snapshot: ServableStateSnapshot | None = None  # until something in it changes
         self.looking = False
+        self.look_began = 0.0
+        self.held = False
         self._state = HarnessState.NEW
         self._error: ServmanError | None = None
         self._since = now
-
-    @property
-    def id(self) -> ServableId:
-        """The version."""
-        return self.data.id
 
     @property
     def aspired(self) -> bool:
@@ -245,6 +260,11 @@ class LoaderHarness:
         self.retry_at = until
         self._snapshot = None
 
+    def start_over(self, attempts: int) -> None:
+        """Count from *attempts* on."""
+        self.attempts = attempts
+        self._snapshot = None
+
     def resume(self, now: float) -> None:
         """End the pause: the next attempt waits for its thread."""
         self._since = now
@@ -256,6 +276,7 @@ class LoaderHarness:
         """Count an attempt that starts now."""
         self.attempts += 1
         self.attempt_began = now
+        self.revision = NO_REVISION  # until the attempt returns and tells
         self._since = now
         self._snapshot = None
 
@@ -265,14 +286,23 @@ class LoaderHarness:
         self._since = now
         self.shortage = shortage
 
-    def succeed(self, now: float) -> None:
-        """The attempt has made a servable: become ready."""
+    def hold(self, now: float) -> None:
+        """The attempt has made a servable: wait to be let in with others, as if still loading."""
         self._error = None
+        self._since = now
+        self.held = True
+        self._snapshot = None
+
+    def succeed(self, now: float) -> None:
+        """The attempt has made a servable, or it need no longer be held: become ready."""
+        self._error = None
+        self.held = False
         self.move(HarnessState.READY, now)
 
     def cancel(self, error: ServmanError, now: float) -> None:
         """The attempt has made a servable that nobody wants any more: unload it, end with *error*."""
         self._error = error
+        self.held = False
         self.move(HarnessState.UNLOADING, now)
 
     def fail(self, error: ServmanError, now: float) -> None:
@@ -300,15 +330,16 @@ class LoaderHarness:
         """Return what is known of it now."""
         if self._snapshot is None:
             self._snapshot = ServableStateSnapshot(
-                self.data.id,
-                self._state,
-                self._aspired,
-                self._error,
-                self.attempts,
-                self._since,
-                0,
-                self.retry_at,
-                self.incarnation,
-                self._shortage,
+                id=self.id,
+                state=self._state,
+                aspired=self._aspired,
+                error=self._error,
+                attempts=self.attempts,
+                since=self._since,
+                retry_at=self.retry_at,
+                incarnation=self.incarnation,
+                shortage=self._shortage,
+                held=self.held,
+                running=self.attempt_began is not None,
             )
         return self._snapshot

@@ -6,11 +6,11 @@ becomes the version's own error and harms nobody else.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from servman.errors import InternalError, settled
+from servman.errors import InternalError, InvalidArgumentError, settled
 from servman.loader import LoadContext
+from servman.log import Log
 from servman.manager.harness import NO_REVISION
 from servman.manager.messages import (
     EstimateReturned,
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
     from servman.loader import Loader
     from servman.manager.messages import ReadRevision, StartEstimate, StartLoad, StartUnload
 
-_log = logging.getLogger(__name__)
+_MOST = 2**63 - 1
+"""The largest quantity, as in TensorFlow Serving's messages; one of many digits cannot even be printed."""
+
+_log = Log(__name__)
 
 
 def estimate(
-    order: StartEstimate, normalised: Callable[[ResourceAllocation], ResourceAllocation]
+    order: StartEstimate,
+    revision: Hashable,
+    normalised: Callable[[ResourceAllocation], ResourceAllocation],
+    should_retry: Callable[[BaseException], bool] | None,
 ) -> EstimateReturned:
     """Return what the loader says it will need."""
     try:
@@ -42,11 +48,15 @@ def estimate(
         cause = str(failure).removeprefix(f"{order.data.id}: ")
         failure.args = (f"{order.data.id}: what it will need cannot be estimated: {cause}",)
         _log.warning("%s", failure)
-        return EstimateReturned(order.incarnation, None, failure)
+        # An estimate that asks for what there is not will not be right the next time.
+        lasting = isinstance(error, InvalidArgumentError)
+        retriable = not lasting and _may_retry(should_retry, error, order.data.id)
+        return EstimateReturned(order.incarnation, None, failure, revision, retriable)
 
 
 def load(
     order: StartLoad,
+    revision: Hashable,
     cancelled: threading.Event,
     *,
     normalised: Callable[[ResourceAllocation], ResourceAllocation] | None,
@@ -54,10 +64,8 @@ def load(
     pre_load_hook: Callable[[ServableId], None] | None,
 ) -> LoadReturned:
     """Run one attempt and return how it ended."""
-    loader = order.data.payload
-    revision = _revision(loader)
     try:
-        servable = _load(loader, order, cancelled, pre_load_hook)
+        servable = _load(order.data.payload, order, cancelled, pre_load_hook)
     except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
         failure = settled(error)
         cause = str(failure).removeprefix(f"{order.data.id}: ")
@@ -85,10 +93,10 @@ def unforeseen(id: ServableId, error: BaseException) -> InternalError:
     )
 
 
-def read_revision(order: ReadRevision) -> RevisionRead:
-    """Return whether the files have changed since the last attempt began."""
+def read_revision(order: ReadRevision, known: Hashable) -> RevisionRead:
+    """Return whether the files have changed since they were as *known*, when the last attempt began."""
     try:
-        changed = bool(_revision(order.data.payload) != order.known)
+        changed = known is not NO_REVISION and bool(revision(order.data.payload) != known)
     except BaseException:  # noqa: BLE001 -- foreign code: the comparison of two revisions
         _log.exception("%s: cannot compare the revisions of its files", order.data.id)
         changed = False
@@ -117,6 +125,9 @@ def _estimate(
     needs: object = loader.estimate_resources()
     if not isinstance(needs, ResourceAllocation):
         raise InternalError(f"estimate_resources() returned {needs!r}, no ResourceAllocation")
+    for resource, quantity in needs.quantities.items():
+        if quantity > _MOST:
+            raise InvalidArgumentError(f"it says that it needs more {resource} than can be counted")
     return normalised(needs)
 
 
@@ -143,7 +154,8 @@ def _may_retry(
         return False
 
 
-def _revision(loader: Loader) -> Hashable:
+def revision(loader: Loader) -> Hashable:
+    """Return what the loader's files look like now; `NO_REVISION` where it cannot tell."""
     try:
         # Asked by its name: `isinstance` of a protocol costs more than the rest of this function.
         look: Callable[[], Hashable] | None = getattr(loader, "revision", None)

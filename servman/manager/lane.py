@@ -16,17 +16,19 @@ class Lane:
         limit: How many may work at once, those passed over not counted.
     """
 
-    __slots__ = ("_passed_over", "_waiting", "_working", "limit")
+    __slots__ = ("_in_order", "_passed_over", "_waiting", "_working", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._waiting: dict[int, None] = {}  # in the order of asking
+        self._waiting: dict[int, None] = {}  # in the order of asking, or of `order`
+        self._in_order = True  # nobody has asked since
         self._working: dict[int, None] = {}  # in the order of their start
         self._passed_over: dict[int, None] = {}  # likewise
 
     def enter(self, member: int) -> None:
         """Wait for a place."""
         self._waiting[member] = None
+        self._in_order = False
 
     def leave(self, member: int) -> None:
         """Wait no longer, or give the place back."""
@@ -57,6 +59,26 @@ class Lane:
     def waits(self, member: int) -> bool:
         """Return whether *member* waits for a place."""
         return member in self._waiting
+
+    @property
+    def waiting(self) -> list[int]:
+        """Who waits for a place, the next one first."""
+        return list(self._waiting)
+
+    @property
+    def contended(self) -> bool:
+        """Whether several wait for a place."""
+        return len(self._waiting) > 1
+
+    @property
+    def unordered(self) -> bool:
+        """Whether there is a place to give, and several wait for it of whom some have not been ordered."""
+        return not self._in_order and self.contended and len(self._working) < self.limit
+
+    def order(self, members: list[int]) -> None:
+        """Let those who wait have their places in the order of *members*, which names each of them."""
+        self._waiting = dict.fromkeys(members)
+        self._in_order = True
 
     def next(self) -> int | None:
         """Give the first that waits a place and return it; None when there is none to give."""

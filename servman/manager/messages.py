@@ -8,18 +8,27 @@ whoever waits for it that shows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from servman.data import ServableData
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
+    from servman.manager.policy import ServableAction
     from servman.resources import ResourceAllocation
     from servman.state import ManagerState
+
+
+class Reply(Protocol):
+    """Waits for what becomes of a request."""
+
+    def answer(self, error: ServmanError | None) -> None:
+        """Be told how it has ended: done, or why not. Runs no foreign code; only the first time counts."""
+        ...
 
 
 # ---- events ------------------------------------------------------------------------------------
@@ -37,11 +46,18 @@ class Aspire:
 @final
 @dataclass(slots=True)
 class EstimateReturned:
-    """What an incarnation will need, as its loader says, or why that cannot be known."""
+    """What an incarnation will need, as its loader says, or why that cannot be known.
+
+    Attributes:
+        revision: What the files looked like, where it cannot be known.
+        retriable: Whether it may be known at another attempt.
+    """
 
     incarnation: int
     needs: ResourceAllocation | None
     error: ServmanError | None = None
+    revision: Hashable = None
+    retriable: bool = True
 
 
 @final
@@ -107,9 +123,74 @@ class RetryCancelled:
 @final
 @dataclass(slots=True)
 class LoadThreadsChanged:
-    """So many loads may run at once from now on."""
+    """Another number of loads may run at once from now on.
 
-    count: int
+    Attributes:
+        count: Tells how many.
+    """
+
+    count: Callable[[], int]
+
+
+@final
+@dataclass(slots=True)
+class Manage:
+    """Take a version up; nothing is done about it before somebody asks for that."""
+
+    data: ServableData[Loader]
+    reply: Reply
+
+
+@final
+@dataclass(slots=True)
+class Act:
+    """Load or unload a version that is managed; answered when that has ended."""
+
+    action: ServableAction
+    reply: Reply
+
+
+@final
+@dataclass(slots=True)
+class StopManaging:
+    """Forget a version that is not loaded."""
+
+    id: ServableId
+    reply: Reply
+
+
+@final
+@dataclass(slots=True)
+class Obtain:
+    """Have a version available, whatever that takes; answered when it is, or has failed."""
+
+    data: ServableData[Loader]
+    reply: Reply
+
+
+@final
+@dataclass(slots=True)
+class Withdraw:
+    """Whoever asked by `Obtain` waits no longer."""
+
+    id: ServableId
+    reply: Reply
+
+
+@final
+@dataclass(slots=True)
+class Hold:
+    """Let these streams serve what they serve now, and nothing else, until they are committed."""
+
+    names: frozenset[str]
+
+
+@final
+@dataclass(slots=True)
+class Commit:
+    """Let in at once what these streams hold, and let go of what they no longer want."""
+
+    names: frozenset[str]
 
 
 @final
@@ -130,6 +211,13 @@ Event = (
     | RetryRequested
     | RetryCancelled
     | LoadThreadsChanged
+    | Manage
+    | Act
+    | StopManaging
+    | Obtain
+    | Withdraw
+    | Hold
+    | Commit
     | CloseRequested
 )
 
@@ -158,18 +246,33 @@ class PublishState:
 
 @final
 @dataclass(slots=True)
-class Serve:
-    """Let lookups in a stream find exactly these versions.
+class Served:
+    """What lookups in a stream find.
 
     Attributes:
-        name: The stream.
         incarnations: Version to incarnation; empty where the stream has nothing to serve.
         newest: The highest aspired version, whether or not it is among them.
     """
 
-    name: str
     incarnations: Mapping[int, int]
     newest: int | None
+
+
+@final
+@dataclass(slots=True)
+class Serve:
+    """Let lookups in these streams find exactly that; in one step, where they are several."""
+
+    streams: Mapping[str, Served]
+
+
+@final
+@dataclass(slots=True)
+class Answer:
+    """Tell who asked for it how it has ended."""
+
+    reply: Reply
+    error: ServmanError | None
 
 
 @final
@@ -184,10 +287,11 @@ class StartEstimate:
 @final
 @dataclass(slots=True)
 class ResizePools:
-    """Let so many loads and estimates, and so many unloads, run at once from now on."""
+    """Let so many loads and estimates, unloads, and looks at files run at once from now on."""
 
     load_threads: int
     unload_threads: int
+    look_threads: int
 
 
 @final
@@ -220,7 +324,10 @@ class StartUnload:
 @final
 @dataclass(slots=True)
 class ReadRevision:
-    """Compare the files of an incarnation with *known*, on a pool; answered by `RevisionRead`."""
+    """Compare the files of an incarnation with *known*, on a pool; answered by `RevisionRead`.
+
+    Where nothing is known, as of a load that has not returned, what its attempt saw at its beginning counts.
+    """
 
     incarnation: int
     data: ServableData[Loader]
@@ -246,6 +353,14 @@ class PolicyFailed:
 
 @final
 @dataclass(slots=True)
+class SortingFailed:
+    """The user's order of actions cannot be had; unloads went first."""
+
+    error: ServmanError
+
+
+@final
+@dataclass(slots=True)
 class Closed:
     """Nothing is left to do; *left* is what did not go by the deadline."""
 
@@ -256,6 +371,7 @@ Effect = (
     PublishAspiration
     | PublishState
     | Serve
+    | Answer
     | StartEstimate
     | ResizePools
     | StartLoad
@@ -264,5 +380,6 @@ Effect = (
     | ReadRevision
     | Forget
     | PolicyFailed
+    | SortingFailed
     | Closed
 )

@@ -6,124 +6,75 @@ in order. It has no thread, no lock, no I/O and no clock, so a test can run it t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never, final
 
 from servman.errors import (
     ClosedError,
     FailedPreconditionError,
-    InternalError,
-    LoadCancelledError,
-    LoadFailedError,
+    ServmanError,
     settled,
 )
-from servman.manager.alarm import Alarm
-from servman.manager.harness import NO_REVISION, HarnessState, LoaderHarness
-from servman.manager.lane import Lane
+from servman.manager.calls import Calls
+from servman.manager.harness import HarnessState
+from servman.manager.lives import PATIENCE
 from servman.manager.messages import (
+    Act,
     Aspire,
-    CancelLoad,
     Closed,
     CloseRequested,
+    Commit,
     Drained,
     EstimateReturned,
-    Forget,
+    Hold,
     LoadReturned,
     LoadThreadsChanged,
+    Manage,
+    Obtain,
     PolicyFailed,
     PublishAspiration,
     PublishState,
-    ReadRevision,
     ResizePools,
     RetryCancelled,
     RetryRequested,
     RevisionRead,
     Serve,
-    StartEstimate,
-    StartLoad,
-    StartUnload,
+    SortingFailed,
+    StopManaging,
     UnloadReturned,
+    Withdraw,
 )
-from servman.manager.policy import ActionKind
+from servman.manager.policy import ActionKind, ServableAction
 from servman.manager.stream import Stream
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from servman.data import ServableData
-    from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.messages import Effect, Event
-    from servman.manager.policy import AspiredVersionPolicy, ServableAction
-    from servman.manager.tracker import ResourceTracker
-    from servman.resources import ResourceAllocation
-
-_PATIENCE: Final = 60.0
-"""Seconds after which a load or an unload gives its place to the next: it may hang, and shall delay
-nobody."""
-
-_PATIENCE_UNWANTED: Final = 1.0
-"""The same for a load that nobody wants any more."""
+    from servman.manager.options import ReconcilerOptions
 
 _MOST_ACTIONS: Final = 64
 """How many actions of one stream are taken in a turn: one of many versions shall delay no other."""
 
-_ON_ITS_WAY_OUT: Final = frozenset(
-    {
-        HarnessState.UNLOAD_REQUESTED,
-        HarnessState.QUIESCING,
-        HarnessState.QUIESCED,
-        HarnessState.UNLOADING,
-    }
-)
+_MOST_STREAMS: Final = 500
+"""How many streams are let go in a turn while closing."""
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcilerOptions:
-    """How a manager decides. See `AspiredVersionsManager` for the meaning of each."""
-
-    policy: AspiredVersionPolicy
-    num_load_threads: int
-    num_unload_threads: int
-    max_num_load_retries: int
-    load_retry_interval: float
-    revision_interval: float
-    load_timeout: float | None = None
-    resource_tracker: ResourceTracker | None = None
-
-
-@final
-class Reconciler:
-    """Decides what a manager does. Confined to the manager's actor.
-
-    Attributes:
-        changed: Names of the streams whose snapshots have changed; whoever publishes them clears it.
-    """
+class Reconciler(Calls):
+    """Decides what a manager does. Confined to the manager's actor."""
 
     def __init__(self, options: ReconcilerOptions) -> None:
-        self.changed: set[str] = set()
-        self._options = options
-        self._streams: dict[str, Stream] = {}
-        self._incarnations: dict[int, LoaderHarness] = {}
-        self._count = 0
-        self._loads = Lane(options.num_load_threads)
-        self._unloads = Lane(options.num_unload_threads)
-        self._threads = (options.num_load_threads, options.num_unload_threads)
-        self._tracker = options.resource_tracker
-        # Those whose load waits for memory, or has failed for want of it.
-        self._wanting: dict[int, None] = {}
-        # Those whose load was given up at its timeout and has not returned yet.
-        self._given_up: dict[int, ServableData[Loader]] = {}
-        self._alarm = Alarm(self._incarnations)
+        super().__init__(options)
+        self._threads = (options.num_load_threads, options.num_unload_threads, self._looks.threads)
         self._deadline: float | None = None
-        self._closing = False
         self._closed = False
-        self._unsettled: set[str] = set()
-        self._to_serve: dict[str, None] = {}
-        self._effects: list[Effect] = []
-        self._now = 0.0
+        # While closing: what has not been let go yet.
+        self._staying: list[Stream] = []
 
     def take(self, event: Event | None, now: float) -> list[Effect]:
         """Take up *event* (None: only time has passed); return what follows from it, in order.
@@ -144,8 +95,10 @@ class Reconciler:
         if self._closed:
             return []
         unsettled, self._unsettled = sorted(self._unsettled), set()  # a set's order differs by run
-        for name in unsettled:
-            self._apply_policy(name)
+        if not self._closing:
+            self._apply_policies(unsettled)
+        elif self._staying:
+            self._let_go()
         self._fill_lanes()
         self._finish_closing()
         return self._taken_effects()
@@ -157,12 +110,17 @@ class Reconciler:
         harness = None if oldest is None else self._incarnations.get(oldest)
         return len(self._loads), None if harness is None else harness.id
 
+    @property
+    def draining(self) -> bool:
+        """Whether a version waits for its handles to close."""
+        return any(one.state is HarnessState.QUIESCING for one in self._incarnations.values())
+
     def next_wake(self) -> float | None:
         """Return when `take` is to be called at the latest, event or not; None: no need."""
         if self._closed:
             return None
-        if self._unsettled:
-            return self._now  # a stream of many versions goes on after the others have had a turn
+        if self._unsettled or self._staying:
+            return self._now  # what was too much for one turn; the others have theirs in between
         deadline = self._deadline if self._closing else None
         times = [time for time in (self._alarm.next(), deadline) if time is not None]
         return min(times, default=None)
@@ -174,7 +132,7 @@ class Reconciler:
 
     # ---- events --------------------------------------------------------------------------------
 
-    def _take(self, event: Event) -> None:  # noqa: C901 -- one line for each kind
+    def _take(self, event: Event) -> None:  # noqa: C901, PLR0912 -- one line for each kind
         match event:
             case Aspire():
                 self._aspire(event.name, {data.id.version: data for data in event.versions})
@@ -193,7 +151,15 @@ class Reconciler:
             case RetryCancelled():
                 self._cancel_retry(event.id)
             case LoadThreadsChanged():
-                self._loads.limit = event.count
+                self._loads.limit = event.count()
+            case Manage() | Act() | StopManaging() | Obtain():
+                self._serve_caller(event)
+            case Withdraw():
+                self._lookups.get(event.id, {}).pop(event.reply, None)
+            case Hold():
+                self._hold(event.names)
+            case Commit():
+                self._commit(event.names)
             case CloseRequested():
                 self._close(event.deadline)
             case _:
@@ -205,327 +171,89 @@ class Reconciler:
         known = name in self._streams
         stream = self._streams.setdefault(name, Stream(name))
         before = stream.aspired()
-        staying = {
-            version
-            for version, harness in stream.harnesses.items()
-            if version in wanted and _can_stay(harness, wanted[version])
-        }
-        replaced = {
-            version
-            for version, harness in stream.harnesses.items()
-            if harness.aspired and version in wanted and version not in staying
-        }
+        staying, replaced = stream.compared_with(wanted)
+        if known and staying == before == wanted.keys() and not stream.successors:
+            # Nothing changes, yet a policy that has failed is asked again.
+            self._unsettled.add(name)
+            return
         if replaced:
             # Aspired anew: whoever waits must not take the old incarnation's END for the new one's.
             self._emit(PublishAspiration(name, frozenset(wanted) - replaced))
         elif not known or before != wanted.keys():
             self._emit(PublishAspiration(name, frozenset(wanted)))
+        self._take_over(stream, wanted, staying)
+        if replaced:
+            self._emit(PublishAspiration(name, frozenset(wanted)))
+        for version, data in wanted.items():
+            if version not in stream.harnesses:
+                self._manage(stream, data)
+        if known:
+            self._serve(stream)
+        self._touch(stream.name)
+
+    def _take_over(
+        self, stream: Stream, wanted: Mapping[int, ServableData[Loader]], staying: set[int]
+    ) -> None:
+        """Let those go that cannot answer for what is wanted, and note what is to come after them."""
         stream.successors.clear()
         for version, harness in list(stream.harnesses.items()):
             if version in staying:
                 harness.aspired = True
             else:
                 self._unaspire(harness, replaced=version in wanted)
-        if replaced:
-            self._emit(PublishAspiration(name, frozenset(wanted)))
-        for version, data in wanted.items():
-            if version in stream.harnesses and version not in staying:
-                stream.successors[version] = data
-            elif version not in stream.harnesses:
-                self._manage(stream, data)
-        self._serve(stream)
-        self._touch(stream.name)
-
-    def _estimate_returned(self, event: EstimateReturned) -> None:
-        if event.incarnation in self._given_up:
-            self._come_back_late(event.incarnation, has_servable=False)
-            return
-        harness = self._incarnations[event.incarnation]
-        if event.needs is not None and harness.aspired:
-            self._admit(harness, event.needs)
-        else:
-            self._leave_place(harness)
-            error = event.error or self._cancelled(harness, "")
-            self._load_failed(harness, error, retriable=True)
-        self._touch(harness.id.name)
-
-    def _admit(self, harness: LoaderHarness, needs: ResourceAllocation) -> None:
-        """Set aside what *harness* needs and start its load; else let it wait, or fail."""
-        tracker = self._tracked
-        if tracker.reserve(harness.incarnation, harness.id, needs):
-            self._start_load(harness)
-            return
-        self._leave_place(harness)  # nothing that does fit queues behind it
-        shortage = tracker.shortage(needs)
-        if shortage is None:
-            raise InternalError(f"{harness.id}: refused, although it lacks nothing")
-        if not shortage.exceeds_total:
-            self._wanting[harness.incarnation] = None
-        if tracker.fits(needs, without=self._leaving()):
-            harness.starve(shortage, self._now)
-        else:
-            self._end(harness, shortage.error(harness.id))
-
-    def _load_returned(self, event: LoadReturned) -> None:
-        if event.incarnation in self._given_up:
-            self._come_back_late(event.incarnation, has_servable=event.error is None)
-            return
-        harness = self._incarnations[event.incarnation]
-        self._leave_place(harness)
-        harness.revision = event.revision
-        if event.error is not None:
-            self._load_failed(harness, event.error, retriable=event.retriable)
-        elif harness.aspired:
-            if event.needs is not None and self._tracked.replace(event.incarnation, event.needs):
-                self._memory_returned()
-            harness.succeed(self._now)
-            self._serve(self._streams[harness.id.name])
-            self._emit(PublishState(harness.id, ManagerState.AVAILABLE))
-        else:
-            more = " (it is unloaded again, now that its load has returned)"
-            harness.cancel(self._cancelled(harness, more), self._now)
-            self._unloads.enter(event.incarnation)
-        self._touch(harness.id.name)
-
-    def _load_failed(self, harness: LoaderHarness, error: ServmanError, *, retriable: bool) -> None:
-        if isinstance(error, LoadCancelledError) and harness.aspired:
-            # Nobody has cancelled it; and a wait takes a cancelled load for one that is not wanted.
-            error = LoadFailedError(str(error))
-        if not harness.aspired:
-            self._end(harness, self._cancelled(harness, f" (its load had failed: {error})"))
-        elif (
-            retriable
-            and harness.may_retry
-            and harness.attempts <= self._options.max_num_load_retries
-        ):
-            until = self._now + self._options.load_retry_interval
-            self._give_back(harness.incarnation)
-            harness.pause(error, until, self._now)
-            self._alarm.set(until, harness.incarnation)
-            self._watch_revision(harness)
-        else:
-            self._end(harness, error)
-
-    def _drained(self, incarnation: int) -> None:
-        harness = self._incarnations[incarnation]
-        harness.move(HarnessState.QUIESCED, self._now)
-        self._unloads.enter(incarnation)
-        self._touch(harness.id.name)
-
-    def _unload_returned(self, event: UnloadReturned) -> None:
-        if event.incarnation in self._given_up:
-            self._forget_given_up(event.incarnation)
-            return
-        harness = self._incarnations[event.incarnation]
-        self._unloads.leave(event.incarnation)
-        self._end(harness, event.error or harness.error)
-
-    def _revision_read(self, event: RevisionRead) -> None:
-        harness = self._incarnations.get(event.incarnation)
-        if harness is None:
-            return  # it went while its files were looked at
-        harness.looking = False
-        if not (harness.paused or harness.ended):
-            return  # it is being tried again
-        # An attempt that began after the look knows the files better than the look does.
-        if event.changed and event.known is harness.revision:
-            self._try_again(harness)
-        else:
-            self._watch_revision(harness)
-
-    def _retry(self, id: ServableId) -> None:
-        harness = self._find(id)
-        if harness is not None and (harness.paused or harness.state is HarnessState.ERROR):
-            self._try_again(harness)
-
-    def _cancel_retry(self, id: ServableId) -> None:
-        harness = self._find(id)
-        if harness is not None:
-            harness.may_retry = False
-            if harness.paused or (harness.attempts and self._loads.waits(harness.incarnation)):
-                self._loads.leave(harness.incarnation)
-                self._end(harness, harness.error)
+        for version in wanted.keys() & stream.harnesses.keys() - staying:
+            stream.successors[version] = wanted[version]
 
     def _close(self, deadline: float | None) -> None:
+        if self._closing:  # the earliest deadline counts
+            deadlines = [one for one in (self._deadline, deadline) if one is not None]
+            self._deadline = min(deadlines, default=None)
+            return
         self._closing = True
         self._deadline = deadline
-        for stream in list(self._streams.values()):
-            if stream.aspired():
+        for which in list(self._lookups):  # at once: what they wait for may take its time to end
+            self._answer(
+                which, ClosedError(f"{which}: the manager was closed; it loads nothing more")
+            )
+        self._staying = list(self._streams.values())
+
+    def _let_go(self) -> None:
+        """Let streams go that are still there while closing: some, for a turn is to stay short."""
+        due = self._deadline is not None and self._deadline <= self._now
+        count = len(self._staying) if due else _MOST_STREAMS
+        going, self._staying = self._staying[:count], self._staying[count:]
+        for stream in going:
+            self._held.discard(stream.name)
+            if stream.aspired() and self._options.declarative:
                 self._emit(PublishAspiration(stream.name, frozenset()))
             stream.successors.clear()
             for harness in list(stream.harnesses.values()):
                 self._unaspire(harness, replaced=True)
             self._touch(stream.name)
 
-    # ---- the life of an incarnation ------------------------------------------------------------
+    # ---- several streams at once ---------------------------------------------------------------
 
-    def _manage(self, stream: Stream, data: ServableData[Loader]) -> None:
-        self._count += 1
-        harness = LoaderHarness(data, self._count, self._now)
-        self._streams[stream.name] = stream
-        stream.harnesses[data.id.version] = harness
-        self._incarnations[harness.incarnation] = harness
-        self._emit(PublishState(data.id, ManagerState.START))
-        if data.error is not None:
-            self._end(harness, data.error)
-        self._touch(stream.name)
+    def _hold(self, names: frozenset[str]) -> None:
+        self._held |= names
+        for name in names & self._streams.keys():
+            self._touch(name)  # what waited for others to go need not wait any more
 
-    def _unaspire(self, harness: LoaderHarness, *, replaced: bool) -> None:
-        """Let *harness* go; at once where it is *replaced*, else when the policy says so."""
-        harness.aspired = False
-        if harness.ended:
-            self._forget(harness)
-        elif (
-            harness.state is HarnessState.NEW
-            or harness.paused
-            or harness.shortage is not None
-            or self._loads.waits(harness.incarnation)
-        ):
-            self._end(harness, self._cancelled(harness, ""))
-        elif harness.attempt_began is not None:
-            self._emit(CancelLoad(harness.incarnation))
-            self._alarm.set(self._now + _PATIENCE_UNWANTED, harness.incarnation)
-        elif harness.state is HarnessState.READY and replaced:
+    def _commit(self, names: frozenset[str]) -> None:
+        """Let all of *names* in by one change of what lookups find."""
+        self._held -= names
+        streams = [self._streams[name] for name in sorted(names & self._streams.keys())]
+        entering = [harness for stream in streams for harness in stream.to_let_in()]
+        for harness in [harness for stream in streams for harness in stream.to_let_go()]:
             self._quiesce(harness)
-
-    def _begin_attempt(self, harness: LoaderHarness) -> None:
-        """Use the place that *harness* has got: estimate first where resources are tracked."""
-        harness.begin_attempt(self._now)
-        self._alarm.set(self._now + _PATIENCE, harness.incarnation)
-        if self._options.load_timeout is not None:
-            self._alarm.set(self._now + self._options.load_timeout, harness.incarnation)
-        if self._tracker is None:
-            self._start_load(harness)
-        else:
-            self._emit(StartEstimate(harness.incarnation, harness.data))
-        self.changed.add(harness.id.name)
-
-    def _start_load(self, harness: LoaderHarness) -> None:
-        if harness.state is HarnessState.LOAD_REQUESTED:
-            harness.move(HarnessState.LOAD_APPROVED, self._now)
-            harness.move(HarnessState.LOADING, self._now)
-            self._emit(PublishState(harness.id, ManagerState.LOADING))
-        self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts))
-
-    def _leave_place(self, harness: LoaderHarness) -> None:
-        self._loads.leave(harness.incarnation)
-        harness.attempt_began = None
-
-    def _quiesce(self, harness: LoaderHarness) -> None:
-        harness.request_unload(self._now)
-        harness.move(HarnessState.QUIESCING, self._now)
-        self._emit(PublishState(harness.id, ManagerState.UNLOADING))
-        self._to_serve[harness.id.name] = None  # once for all that go in this turn
-
-    def _start_unload(self, harness: LoaderHarness) -> None:
-        if harness.state is HarnessState.QUIESCED:
-            harness.move(HarnessState.UNLOADING, self._now)
-        self._alarm.set(self._now + _PATIENCE, harness.incarnation)
-        self._emit(StartUnload(harness.incarnation, harness.data))
-        self.changed.add(harness.id.name)
-
-    def _look_at_age(self, harness: LoaderHarness, began: float) -> None:
-        """See whether the attempt that began then takes too long for its place, or altogether."""
-        timeout = self._options.load_timeout
-        if timeout is not None and began + timeout <= self._now:
-            self._give_up(harness, timeout)
-        elif began + (_PATIENCE if harness.aspired else _PATIENCE_UNWANTED) <= self._now:
-            self._loads.pass_over(harness.incarnation)
-
-    def _give_up(self, harness: LoaderHarness, timeout: float) -> None:
-        """End *harness*, whose load has not returned. What it brings some day is unloaded."""
-        incarnation = harness.incarnation
-        self._given_up[incarnation] = harness.data
-        self._loads.pass_over(incarnation)
-        self._emit(CancelLoad(incarnation))
-        text = f"{harness.id}: its load has not returned within {timeout:g} s (load_timeout)"
-        error = LoadFailedError(text) if harness.aspired else self._cancelled(harness, "")
-        self._end(harness, error)
-
-    def _come_back_late(self, incarnation: int, *, has_servable: bool) -> None:
-        self._loads.leave(incarnation)
-        if has_servable:
-            self._emit(StartUnload(incarnation, self._given_up[incarnation]))
-        else:
-            self._forget_given_up(incarnation)
-
-    def _forget_given_up(self, incarnation: int) -> None:
-        del self._given_up[incarnation]
-        self._give_back(incarnation)
-        self._emit(Forget(incarnation))
-
-    def _give_back(self, incarnation: int) -> None:
-        """Return what is set aside for *incarnation*, once nothing of it is in memory any more."""
-        if self._tracker is not None and self._tracker.release(incarnation):
-            self._memory_returned()
-
-    def _memory_returned(self) -> None:
-        """Let those try again that wait for memory, or have failed for want of it."""
-        wanting, self._wanting = self._wanting, {}
-        for incarnation in wanting:
-            harness = self._incarnations[incarnation]
-            if harness.shortage is not None:
-                harness.shortage = None
-                self._loads.enter(incarnation)
-            elif harness.ended:
-                self._try_again(harness)
-
-    def _leaving(self) -> list[int]:
-        """Return those whose memory is about to come back."""
-        going = [
-            incarnation
-            for incarnation, one in self._incarnations.items()
-            if one.state in _ON_ITS_WAY_OUT
-            or (not one.aspired and one.state is HarnessState.LOADING)
-        ]
-        return [*going, *self._given_up]
-
-    def _try_again(self, harness: LoaderHarness) -> None:
-        """Start over, attempts from 1: in this incarnation if it pauses, in a new one if it ended."""
-        if harness.paused:
-            harness.attempts = 0
-            self._resume(harness)
-        else:
-            stream = self._streams[harness.id.name]
-            self._drop(harness)
-            self._manage(stream, harness.data)
-
-    def _resume(self, harness: LoaderHarness) -> None:
-        harness.resume(self._now)
-        self._loads.enter(harness.incarnation)
-        self._touch(harness.id.name)
-
-    def _end(self, harness: LoaderHarness, error: ServmanError | None) -> None:
-        """Publish the one END of *harness*; keep it on record while it is aspired."""
-        if error is None:
-            harness.move(HarnessState.DISABLED, self._now)
-        else:
-            harness.fail(error, self._now)
-        harness.shortage = harness.attempt_began = None
-        self._emit(PublishState(harness.id, ManagerState.END, error))
-        if harness.incarnation not in self._given_up:
-            self._give_back(harness.incarnation)
-        if not harness.aspired:
-            self._forget(harness)
-        elif error is not None:
-            self._watch_revision(harness)
-        self._touch(harness.id.name)
-
-    def _forget(self, harness: LoaderHarness) -> None:
-        self._drop(harness)
-        stream = self._streams[harness.id.name]
-        successor = stream.successors.pop(harness.id.version, None)
-        if successor is not None:
-            self._manage(stream, successor)
-
-    def _drop(self, harness: LoaderHarness) -> None:
-        self._wanting.pop(harness.incarnation, None)
-        del self._incarnations[harness.incarnation]
-        del self._streams[harness.id.name].harnesses[harness.id.version]
-        if harness.incarnation not in self._given_up:
-            self._loads.leave(harness.incarnation)
-            self._unloads.leave(harness.incarnation)
-            self._emit(Forget(harness.incarnation))
+        for harness in entering:
+            harness.succeed(self._now)
+        self._emit(Serve({stream.name: stream.served() for stream in streams}))
+        for harness in entering:
+            self._emit(PublishState(harness.id, ManagerState.AVAILABLE))
+            self._answer(harness.id, None)
+        for stream in streams:
+            self._to_serve.pop(stream.name, None)  # done, with all the others
+            self._touch(stream.name)
 
     # ---- after every event ---------------------------------------------------------------------
 
@@ -535,67 +263,108 @@ class Reconciler:
             if harness.attempt_began is not None:
                 self._look_at_age(harness, harness.attempt_began)
             elif harness.state is HarnessState.UNLOADING:
-                if harness.since + _PATIENCE <= self._now:  # else it is an alarm of its load
+                if harness.since + PATIENCE <= self._now:  # else it is an alarm of its load
                     self._unloads.pass_over(incarnation)
             elif harness.retry_at is not None and harness.retry_at <= self._now:
                 self._resume(harness)
+            elif harness.looking:
+                self._look_at_look(incarnation)
             elif harness.revision_at is not None and harness.revision_at <= self._now:
                 harness.revision_at = None
                 harness.looking = True
-                self._emit(ReadRevision(incarnation, harness.data, harness.revision))
+                self._looks.enter(incarnation)
 
-    def _apply_policy(self, name: str) -> None:
-        if self._closing:
-            return
+    def _apply_policies(self, names: Iterable[str]) -> None:
+        """Ask for one action of each stream, take them in order, and ask again."""
+        for _ in range(_MOST_ACTIONS):
+            asked = [action for name in names if (action := self._next_action(name)) is not None]
+            if not asked:
+                return
+            ordered = self._in_order(asked)
+            names = [action.id.name for action in ordered if self._act_for_policy(action)]
+        self._unsettled.update(names)
+
+    def _next_action(self, name: str) -> ServableAction | None:
         stream = self._streams.get(name)
         if stream is None:
-            return
-        try:
-            self._ask_policy(stream)
-        except BaseException as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
-            self._emit(PolicyFailed(name, settled(error)))
+            return None
         if not stream.harnesses and not stream.successors:
             del self._streams[name]
+            return None
+        try:
+            if name in self._held:
+                action = _load_beside(stream)
+            else:
+                action = self._options.policy.next_action(stream.snapshots())
+                _check_action(action, stream)
+        except BaseException as error:  # noqa: BLE001 -- a user's policy; only its stream stands still
+            self._policy_failed(stream, error)
+            return None
+        if stream.policy_error is not None:
+            stream.policy_error = None
+            self.changed.add(name)
+        return action
 
-    def _ask_policy(self, stream: Stream) -> None:
-        for _ in range(_MOST_ACTIONS):
-            action = self._options.policy.next_action(stream.snapshots())
-            if action is None:
-                return
-            self._act(stream, action)
-        self._unsettled.add(stream.name)
+    def _act_for_policy(self, action: ServableAction) -> bool:
+        try:
+            self._act(action)
+        except ServmanError as error:
+            self._policy_failed(self._streams[action.id.name], error)
+            return False
+        if action.kind is ActionKind.LOAD and not self._loads.contended:
+            self._fill_loads()  # before what comes after it: nobody else waits for the place
+        return True
 
-    def _act(self, stream: Stream, action: ServableAction) -> None:
-        harness = stream.harnesses.get(action.id.version)
-        if harness is None or harness.id != action.id:
-            raise FailedPreconditionError(
-                f"the policy of stream {stream.name!r} named {action.id}, which is not among its"
-                " snapshots"
-            )
+    def _policy_failed(self, stream: Stream, error: BaseException) -> None:
+        stream.policy_error = settled(error)
         self.changed.add(stream.name)
-        match action.kind:
-            case ActionKind.LOAD:
-                harness.request_load(self._now)
-                self._loads.enter(harness.incarnation)
-            case ActionKind.UNLOAD:
-                self._quiesce(harness)
-            case _:
-                assert_never(action.kind)
+        self._emit(PolicyFailed(stream.name, stream.policy_error))
+
+    def _in_order(self, actions: Sequence[ServableAction]) -> Sequence[ServableAction]:
+        """Return *actions* as the user wants them sorted, else the unloads first."""
+        if len(actions) == 1:
+            return actions
+        if self._options.sort_actions is not None:
+            try:
+                return _permuted(actions, self._options.sort_actions(tuple(actions)))
+            except BaseException as error:  # noqa: BLE001 -- a user's function; its order is a wish
+                self._sorting_failed(settled(error))
+        return sorted(actions, key=lambda action: action.kind is not ActionKind.UNLOAD)
+
+    def _sorting_failed(self, error: ServmanError) -> None:
+        if not any(
+            isinstance(one, SortingFailed) for one in self._effects
+        ):  # once a turn is enough
+            self._emit(SortingFailed(error))
 
     def _fill_lanes(self) -> None:
         while (incarnation := self._unloads.next()) is not None:
             self._start_unload(self._incarnations[incarnation])
-        while (incarnation := self._loads.next()) is not None:
-            self._begin_attempt(self._incarnations[incarnation])
-        threads = (self._loads.threads, self._unloads.threads)
+        if self._options.sort_actions is not None and self._loads.unordered:
+            self._order_loads()
+        self._fill_loads()
+        while (incarnation := self._looks.next()) is not None:
+            self._begin_look(self._incarnations[incarnation])
+        threads = (self._loads.threads, self._unloads.threads, self._looks.threads)
         if threads != self._threads:
             self._threads = threads
             self._effects.insert(0, ResizePools(*threads))
 
+    def _fill_loads(self) -> None:
+        while (incarnation := self._loads.next()) is not None:
+            self._begin_attempt(self._incarnations[incarnation])
+
+    def _order_loads(self) -> None:
+        """Sort what waits for a thread anew, now that one is free and others have come."""
+        waiting = {self._incarnations[one].id: one for one in self._loads.waiting}
+        actions = self._in_order([ServableAction(ActionKind.LOAD, one) for one in waiting])
+        self._loads.order([waiting[action.id] for action in actions])
+
     def _finish_closing(self) -> None:
         if not self._closing:
             return
-        if self._incarnations and (self._deadline is None or self._now < self._deadline):
+        going = self._incarnations or self._given_up
+        if going and (self._deadline is None or self._now < self._deadline):
             return
         harnesses = list(self._incarnations.values())
         left = tuple(harness.snapshot() for harness in harnesses)
@@ -603,64 +372,41 @@ class Reconciler:
             error = _left_behind(snapshot)
             harness.fail(error, self._now)
             self._emit(PublishState(harness.id, ManagerState.END, error))
+            self._answer(harness.id, error)
             self.changed.add(harness.id.name)
         self._closed = True
-        self._emit(Closed(left))
-
-    # ---- small change --------------------------------------------------------------------------
-
-    def _emit(self, effect: Effect) -> None:
-        self._effects.append(effect)
-
-    def _taken_effects(self) -> list[Effect]:
-        for name in self._to_serve:
-            if name in self._streams:
-                self._serve(self._streams[name])
-        self._to_serve.clear()
-        effects, self._effects = self._effects, []
-        return effects
-
-    def _touch(self, name: str) -> None:
-        """Have the snapshots of *name* published, and its policy asked."""
-        self.changed.add(name)
-        self._unsettled.add(name)
-
-    @property
-    def _tracked(self) -> ResourceTracker:
-        if self._tracker is None:
-            raise InternalError("an estimate came although no resources are tracked")
-        return self._tracker
-
-    def _serve(self, stream: Stream) -> None:
-        ready = {
-            version: harness.incarnation
-            for version, harness in stream.harnesses.items()
-            if harness.state is HarnessState.READY
-        }
-        self._emit(Serve(stream.name, ready, max(stream.aspired(), default=None)))
-
-    def _find(self, id: ServableId) -> LoaderHarness | None:
-        stream = self._streams.get(id.name)
-        return stream.harnesses.get(id.version) if stream else None
-
-    def _watch_revision(self, harness: LoaderHarness) -> None:
-        if harness.revision is not NO_REVISION and not harness.looking:
-            harness.revision_at = self._now + self._options.revision_interval
-            self._alarm.set(harness.revision_at, harness.incarnation)
-
-    def _cancelled(self, harness: LoaderHarness, more: str) -> LoadCancelledError:
-        why = "the manager was closed" if self._closing else "it is no longer aspired"
-        return LoadCancelledError(f"{harness.id}: the load was cancelled, for {why}{more}")
+        given_up = tuple(one.snapshot for one in self._given_up.values())  # their END was published
+        self._emit(Closed(left + given_up))
 
 
-def _can_stay(harness: LoaderHarness, data: ServableData[Loader]) -> bool:
-    """Whether *harness* can answer for *data*: an aspired version keeps its first loader."""
-    if harness.data.origin != data.origin and None not in (harness.data.origin, data.origin):
-        return False
-    if harness.data.error is not None and data.error is None:
-        return False  # what could not be converted then can be now
-    # An unwanted version that still serves is simply wanted again.
-    return harness.aspired or harness.state is HarnessState.READY
+def _check_action(action: ServableAction | None, stream: Stream) -> None:
+    if action is None:
+        return
+    if not isinstance(action, ServableAction) or not isinstance(action.kind, ActionKind):
+        raise FailedPreconditionError(
+            f"the policy of stream {stream.name!r} returned {action!r}, which is no ServableAction"
+        )
+    if action.id.name != stream.name or action.id.version not in stream.harnesses:
+        raise FailedPreconditionError(
+            f"the policy of stream {stream.name!r} named {action.id}, which is not among its snapshots"
+        )
+
+
+def _load_beside(stream: Stream) -> ServableAction | None:
+    """Ask for what is wanted of a stream that is held: all of it, beside what serves."""
+    new = [one.id for one in stream.harnesses.values() if one.state is HarnessState.NEW]
+    return ServableAction(ActionKind.LOAD, max(new)) if new else None
+
+
+def _permuted(
+    actions: Sequence[ServableAction], wished: Sequence[ServableAction]
+) -> Sequence[ServableAction]:
+    order = list(wished)
+    if len(order) != len(actions) or set(order) != set(actions):
+        raise FailedPreconditionError(
+            f"sort_actions returned {order!r}; it must return what it is given, in another order"
+        )
+    return order
 
 
 def _left_behind(snapshot: ServableStateSnapshot) -> ClosedError:
@@ -669,6 +415,8 @@ def _left_behind(snapshot: ServableStateSnapshot) -> ClosedError:
             what = "it waited for its handles to close"
         case HarnessState.LOAD_REQUESTED | HarnessState.LOADING:
             what = "its load has not returned"
+        case HarnessState.QUIESCED:
+            what = "its unload has not begun"
         case _:
             what = "its unload has not returned"
     return ClosedError(f"{snapshot.id}: left behind when the manager was closed, for {what}")

@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, final
 
 from servman.ids import ServableId, ServableRequest
-from servman.manager.handle import Entry, ServableHandle, new_handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from servman.ids import AnyRequest
+    from servman.manager.handle import Entry
 
 
 @final
@@ -21,31 +21,34 @@ class StreamEntry:
     Attributes:
         versions: Version to entry, never empty.
         latest: The entry of the highest version.
+        by_text: What may stand behind the colon of a request in its text form, to the entry; None until
+            `read_texts` is first called: a stream of many versions is replaced as often as one of them
+            comes or goes.
     """
 
-    __slots__ = ("_by_text", "_newest", "latest", "versions")
+    __slots__ = ("_newest", "by_text", "latest", "versions")
 
     def __init__(self, versions: Mapping[int, Entry], newest: int | None) -> None:
         self.versions = versions
         self.latest = versions[max(versions)]
         self._newest = newest
-        self._by_text: dict[str, Entry] | None = None
+        self.by_text: Mapping[str, Entry] | None = None
 
-    @property
-    def by_text(self) -> Mapping[str, Entry]:
-        """What may stand behind the colon of a request in its text form, to the entry.
+    def references(self, entry: Entry) -> int:
+        """Return how many references on *entry* are held here."""
+        by_text = self.by_text or {}
+        held = (*self.versions.values(), *by_text.values(), self.latest)
+        return sum(one is entry for one in held)
 
-        Made by the first lookup that asks so: a stream of many versions is replaced as often as one of
-        them comes or goes. Two threads that make it at once make the same.
-        """
-        if self._by_text is None:
-            by_text = {str(version): entry for version, entry in self.versions.items()}
-            by_text["latest"] = self.latest
-            by_text["earliest"] = self.versions[min(self.versions)]
-            if self._newest is not None and self._newest in self.versions:
-                by_text["newest"] = self.versions[self._newest]
-            self._by_text = by_text
-        return self._by_text
+    def read_texts(self) -> Mapping[str, Entry]:
+        """Make `by_text`, and return it. Two threads that make it at once make the same."""
+        by_text = {str(version): entry for version, entry in self.versions.items()}
+        by_text["latest"] = self.latest
+        by_text["earliest"] = self.versions[min(self.versions)]
+        if self._newest is not None and self._newest in self.versions:
+            by_text["newest"] = self.versions[self._newest]
+        self.by_text = by_text
+        return by_text
 
 
 @final
@@ -72,9 +75,11 @@ class ServingMap:
         if isinstance(request, str):
             name, _, version = request.partition(":")
             stream = self.streams.get(name)
-            entry = stream.by_text.get(version) if stream is not None else None
-            if entry is not None:  # the usual spelling; another one, such as "m:03", is parsed
-                return entry
+            if stream is not None:
+                # The usual spelling; another one, such as "m:03", is parsed below.
+                entry = (stream.by_text or stream.read_texts()).get(version)
+                if entry is not None:
+                    return entry
             del stream  # a request that cannot be read raises, and its traceback keeps this frame
         return self._find(ServableRequest.of(request))
 
@@ -84,15 +89,13 @@ class ServingMap:
             return None
         if request.version is not None:
             return stream.versions.get(request.version)
-        return stream.by_text.get(request.selector.value)
+        return (stream.by_text or stream.read_texts()).get(request.selector.value)
 
-    def handles(self) -> dict[ServableId, ServableHandle[object]]:
-        """Return a handle on every version that is served."""
-        return {
-            entry.id: _handle_on(entry)
-            for stream in self.streams.copy().values()
-            for entry in stream.versions.values()
-        }
+    def all_entries(self) -> list[Entry]:
+        """Return the entry of every version that is served."""
+        return [
+            entry for stream in self.streams.copy().values() for entry in stream.versions.values()
+        ]
 
     def ids(self) -> list[ServableId]:
         """Return what is served, in ascending order."""
@@ -102,23 +105,23 @@ class ServingMap:
             for version in stream.versions
         )
 
-    def replace(self, name: str, versions: Mapping[int, Entry], newest: int | None) -> None:
-        """Let lookups in *name* find exactly *versions* from now on."""
-        if versions:
-            self.streams[name] = StreamEntry(versions, newest)
-        else:
-            self.streams.pop(name, None)
+    def replace(self, entries: Mapping[str, StreamEntry | None]) -> None:
+        """Let lookups find exactly *entries* in their streams from now on; None: nothing.
+
+        Several streams change in one assignment: no lookup sees one of them changed and not yet another.
+        """
+        streams = self.streams if len(entries) == 1 else self.streams.copy()
+        for name, entry in entries.items():
+            if entry is not None:
+                streams[name] = entry
+            else:
+                streams.pop(name, None)
+        self.streams = streams
 
     def entries(self, name: str) -> Mapping[int, Entry]:
         """Return what *name* serves."""
         stream = self.streams.get(name)
         return {} if stream is None else stream.versions
-
-
-def _handle_on(entry: Entry) -> ServableHandle[object]:
-    handle: ServableHandle[object] = new_handle(ServableHandle)
-    handle._entry = entry  # noqa: SLF001 -- whoever makes a handle stores its entry
-    return handle
 
 
 def count_handles(entry: Entry, stream: StreamEntry | None) -> int:
@@ -129,7 +132,5 @@ def count_handles(entry: Entry, stream: StreamEntry | None) -> int:
     """
     ours = 3  # the caller's variable, this parameter, and that of getrefcount
     if stream is not None:
-        held = (*stream.versions.values(), *stream.by_text.values(), stream.latest)
-        ours += sum(one is entry for one in held)
-        del held
+        ours += stream.references(entry)
     return max(0, sys.getrefcount(entry) - ours)

@@ -9,13 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from servman.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
+from servman.errors import (
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
 from servman.resources import Resource, ResourceAllocation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from servman.ids import ServableId
+
+SERVABLES: Final = Resource("manager", "servables")
+"""What a limit to the number of servables counts."""
 
 _NAMED: Final = 5
 """How many holders a text names; a machine may hold thousands."""
@@ -55,9 +63,14 @@ class Shortage:
     def error(self, id: ServableId) -> ResourceExhaustedError:
         """Return the error of *id*, which does not fit: with the numbers, and what to do."""
         remedy = "raise the total" if self.exceeds_total else "unload something, or raise the total"
+        if self.resource == SERVABLES:
+            remedy = "none of them can be spared: close handles, or raise max_servables"
         return ResourceExhaustedError(f"{id}: {self}; {remedy}")
 
     def __str__(self) -> str:
+        if self.resource == SERVABLES:
+            servables = "servable" if self.total == 1 else "servables"
+            return f"the limit of {self.total} {servables} is reached{self._holders()}"
         tried = f" (the roomiest of {self.among})" if self.among > 1 else ""
         return (
             f"needs {self.needs} {self.resource}{tried}, of {self.total} there are {self.in_use}"
@@ -67,7 +80,8 @@ class Shortage:
     def _holders(self) -> str:
         if not self.held_by:
             return ""
-        named = ", ".join(f"{holder} {quantity}" for holder, quantity in self.held_by[:_NAMED])
+        each = "{}" if self.resource == SERVABLES else "{} {}"
+        named = ", ".join(each.format(*one) for one in self.held_by[:_NAMED])
         more = len(self.held_by) - _NAMED
         return f" ({named} and {more} more)" if more > 0 else f" ({named})"
 
@@ -98,7 +112,7 @@ class ResourceTracker:
     Threads: one manager's, which confines it to its actor. `total` and `normalised` take any thread.
     """
 
-    __slots__ = ("_devices", "_holdings", "_total", "_used")
+    __slots__ = ("_claimed", "_devices", "_holdings", "_total", "_used")
 
     def __init__(self, total: ResourceAllocation) -> None:
         self._devices = _devices(total)
@@ -107,8 +121,21 @@ class ResourceTracker:
             raise InvalidArgumentError(
                 f"the total ({total}) leaves open which instance has what; say how much each one has"
             )
+        self._claimed = False
         self._holdings: dict[int, _Holding] = {}
         self._used = ResourceAllocation()
+
+    def claim(self) -> None:
+        """Let a manager have it for itself; what it sets aside is told by that manager's own numbers.
+
+        Raises:
+            FailedPreconditionError: Another manager has it.
+        """
+        if self._claimed:
+            raise FailedPreconditionError(
+                "this ResourceTracker belongs to another manager; make one for each, and divide the total"
+            )
+        self._claimed = True
 
     @property
     def total(self) -> ResourceAllocation:

@@ -19,6 +19,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     Attributes:
         wanted: Name to version, and whether its loader works.
+        held: Streams in which nothing comes in or goes before they are committed.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class ManagerMachine(RuleBasedStateMachine):
         self.rig = Rig(max_num_load_retries=0)
         self.wanted: dict[str, dict[int, bool]] = {"a": {}, "b": {}}
         self.serving: dict[str, set[int]] = {"a": set(), "b": set()}
+        self.held: set[str] = set()
         self.handles: list[ServableHandle[Model]] = []
 
     @rule(name=NAMES, wishes=st.dictionaries(VERSIONS, st.booleans()))
@@ -39,12 +41,31 @@ class ManagerMachine(RuleBasedStateMachine):
         self.rig.bring(name, *data)
         old, known = self.serving[name], self.wanted[name]
         # What serves or has failed, and stays wanted, is as it was; the rest is loaded.
-        kept = {one: one in old for one in wishes if one in old or one in known}
+        kept = {one: one in old or known[one] for one in wishes if one in old or one in known}
         self.wanted[name] = wishes | kept
-        good = {one for one, works in self.wanted[name].items() if works}
-        unwanted = old - wishes.keys()
-        last = {max(unwanted)} if unwanted and wishes and not good else set()
+        if name not in self.held:
+            self._follow_policy(name)
+
+    def _follow_policy(self, name: str) -> None:
+        wanted = self.wanted[name]
+        good = {one for one, works in wanted.items() if works}
+        unwanted = self.serving[name] - wanted.keys()
+        last = {max(unwanted)} if unwanted and wanted and not good else set()
         self.serving[name] = good | last
+
+    @rule(names=st.sets(NAMES))
+    def hold(self, names: set[str]) -> None:
+        self.rig.manager.hold(names)
+        self.rig.settle()
+        self.held |= names
+
+    @rule(names=st.sets(NAMES))
+    def commit(self, names: set[str]) -> None:
+        self.rig.manager.commit(names)
+        self.rig.settle()
+        for name in names & self.held:
+            self._follow_policy(name)
+        self.held -= names
 
     @rule(name=NAMES)
     def take_handle(self, name: str) -> None:
@@ -62,7 +83,8 @@ class ManagerMachine(RuleBasedStateMachine):
             self.rig.manager.retry(one)  # its loader fails but once
             self.rig.settle()
             self.wanted[name][version] = True
-            self.serving[name] = {each for each, works in self.wanted[name].items() if works}
+            if name not in self.held:
+                self._follow_policy(name)
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:
@@ -81,6 +103,14 @@ class ManagerMachine(RuleBasedStateMachine):
             if not works
         }
         assert failed == broken
+        waiting = {str(one.id) for one in self.rig.manager.snapshots() if one.held}
+        loaded = {
+            f"{name}:{one}"
+            for name, each in self.wanted.items()
+            for one, works in each.items()
+            if works and one not in self.serving[name]
+        }
+        assert waiting == loaded
 
 
 TestManager = ManagerMachine.TestCase

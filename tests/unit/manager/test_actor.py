@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import logging
+import queue
 import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from servman.errors import ResourceExhaustedError
 from servman.manager import AspiredVersionsManager, HarnessState
 from servman.manager.reconciler import Reconciler
-from servman.manager.serving import ServingMap
-from tests.unit.manager.rig import ModelLoader, Rig, entry
+from servman.manager.serving import ServingMap, StreamEntry
+from tests.unit.manager.rig import FileLoader, ModelLoader, Rig, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from servman.manager.handle import Entry
     from servman.manager.messages import Effect, Event
 
 
@@ -61,12 +62,10 @@ def test_a_version_is_not_shown_as_ready_before_lookups_find_it(
     """Else a lookup could fail with the reason that the version is available."""
     replace, shown = ServingMap.replace, []
 
-    def watched(
-        self: ServingMap, name: str, versions: Mapping[int, Entry], newest: int | None
-    ) -> None:
-        if versions:
+    def watched(self: ServingMap, entries: Mapping[str, StreamEntry | None]) -> None:
+        if entries["m"] is not None:
             shown.append(rig.state("m:1"))
-        replace(self, name, versions, newest)
+        replace(self, entries)
 
     monkeypatch.setattr(ServingMap, "replace", watched)
     rig.bring("m", 1)
@@ -111,3 +110,58 @@ def test_of_lists_that_were_not_taken_up_only_the_newest_is(rig: Rig) -> None:
     rig.settle()
     assert rig.serving() == ["m:2", "n:1"]
     assert old.contexts == []
+
+
+@pytest.mark.parametrize(("owes_drops", "wakes"), [(True, True), (False, False)])
+def test_without_the_gil_a_drain_is_looked_after_by_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, owes_drops: bool, wakes: bool
+) -> None:
+    """There the last reference may be handed to the actor's thread, which drops it when it runs."""
+    waits: list[float | None] = []
+    receive = rig.clock.receive
+
+    def watched(mailbox: queue.SimpleQueue[object], deadline: float | None) -> object:
+        waits.append(deadline)
+        return receive(mailbox, rig.clock.monotonic())
+
+    monkeypatch.setattr(rig.manager._actor, "_owes_drops", owes_drops)
+    rig.bring("m", 1)
+    with rig.handle("m"):
+        rig.aspire("m")
+        monkeypatch.setattr(rig.clock, "receive", watched)
+        rig.manager._actor.step(block=True)
+    (deadline,) = waits
+    assert (deadline is not None and deadline < rig.clock.monotonic() + 1) is wakes
+    monkeypatch.undo()
+    rig.settle()
+    assert rig.ends("m:1") == [None]
+
+
+def test_a_load_for_which_no_thread_is_to_be_had_is_tried_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> bool:
+        raise ResourceExhaustedError("no thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.loads, "submit", refuse)
+        rig.bring("m", 1)
+    assert "attempt 1 of 6 failed: no thread" in str(rig.why("m"))
+    rig.advance(60.0)
+    assert rig.serving() == ["m:1"]
+
+
+def test_a_look_at_files_that_cannot_even_be_logged_is_not_the_last(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise OSError("the log is full")
+
+    loader = FileLoader(ValueError("torn"))
+    rig.bring("m", entry("m:1", loader))
+    with monkeypatch.context() as patch:
+        patch.setattr("servman.manager.jobs.read_revision", fail)
+        rig.advance(1.0)
+    loader.files = 1
+    rig.advance(1.0)
+    assert rig.serving() == ["m:1"]

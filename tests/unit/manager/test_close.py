@@ -10,6 +10,7 @@ from servman.errors import ClosedError, FailedPreconditionError, LoadCancelledEr
 from servman.events import EventBus
 from servman.loader import SimpleLoader
 from servman.manager import AspiredVersionsManager, HarnessState
+from servman.manager.messages import CloseRequested
 from servman.state import ServableState
 from servman.testing import GatedLoader, Spawned
 from servman.testing.clock import WATCHDOG
@@ -270,3 +271,49 @@ def test_what_was_left_behind_is_shown_as_ended_afterwards(rig: Rig) -> None:
         (snapshot,) = rig.manager.snapshots()
         assert snapshot.state is HarnessState.ERROR
         assert snapshot.error == rig.end("m:1")
+
+
+def test_a_close_of_many_streams_is_spread_over_turns() -> None:
+    """So that what happens meanwhile is heard, and no turn counts as slow."""
+    rig = Rig()
+    for number in range(1100):
+        rig.manager.set_aspired_versions(f"m{number}", [entry(f"m{number}:1")])
+    rig.settle()
+    rig.manager._closing = True
+    rig.manager._actor.post(CloseRequested(rig.clock.monotonic() + 30.0))
+    serving = []
+    while rig.serving():
+        rig.manager.step()
+        serving.append(len(rig.serving()))
+    assert sorted(set(serving)) == [0, 100, 600]
+    rig.settle()
+    assert rig.report()
+
+
+def test_a_close_without_time_lets_go_of_all_streams_at_once() -> None:
+    rig = Rig()
+    for number in range(1100):
+        rig.manager.set_aspired_versions(f"m{number}", [entry(f"m{number}:1")])
+    rig.settle()
+    rig.begin_close(0.0)
+    assert rig.serving() == []
+    assert {one.state for one in rig.report().left} == {HarnessState.QUIESCING}
+
+
+def test_a_manager_that_cannot_come_to_its_end_does_not_report_success() -> None:
+    """What hangs is no version, but foreign code that the manager's own thread runs."""
+    gate = threading.Event()
+
+    class Stuck:
+        def record(self, _: object) -> None:
+            gate.wait(WATCHDOG)
+
+    bus = EventBus()
+    bus.attach(Stuck())
+    manager = AspiredVersionsManager(event_bus=bus)
+    manager.set_aspired_versions("m", [entry("m:1")])
+    report = manager.close(0.0)
+    assert not report
+    assert "by a manager that has not ended" in str(report)
+    gate.set()
+    assert manager.close().ended

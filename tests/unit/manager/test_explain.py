@@ -27,7 +27,7 @@ def test_a_queued_version_says_how_much_is_before_it() -> None:
     rig.aspire("a", 1, 2)
     rig.aspire("m", 1)
     why = rig.why("m")
-    assert (why.code, why.facts["ahead"]) == (ReasonCode.QUEUED, 2)
+    assert (why.code, why.facts["others"]) == (ReasonCode.QUEUED, 2)
     assert (
         str(why) == "m:1 is queued for a load thread, with 2 other loads; a:2 has run for longest"
     )
@@ -127,3 +127,31 @@ def test_a_closing_manager_says_so(rig: Rig) -> None:
         rig.begin_close()
         assert rig.why("m").code is ReasonCode.CLOSED
         assert rig.why("never heard of").code is ReasonCode.CLOSED
+
+
+def test_a_version_whose_pause_is_over_is_queued_until_its_attempt_begins() -> None:
+    rig = Rig(num_load_threads=1, load_retry_interval=30.0)
+    rig.bring("m", entry("m:1", ModelLoader(ValueError("slow disk"))))
+    rig.aspire("busy", 1)
+    rig.clock.advance(30.0)
+    rig.step()
+    assert rig.why("m").code is ReasonCode.QUEUED
+    assert "m:1 is queued for a load thread, with 1 other loads; busy:1" in str(rig.why("m"))
+
+
+def test_a_version_that_waits_for_an_unload_thread_says_so() -> None:
+    rig = Rig(num_unload_threads=1)
+    rig.bring("m", 1, 2)
+    rig.aspire("m")
+    assert "m:2 has waited 0.0 s for an unload thread" in str(rig.why("m:2"))
+
+
+def test_a_request_that_finds_something_is_explained_by_what_it_finds() -> None:
+    """The newest has failed, and is not what a lookup by name gives."""
+    rig = Rig(max_num_load_retries=0)
+    rig.bring("m", 1)
+    rig.bring("m", entry("m:2", ModelLoader(ValueError("corrupt"))))
+    for request in ("m", "m:earliest"):
+        assert str(rig.handle(request).id) == "m:1"
+        assert str(rig.why(request)) == "m:1 is available"
+    assert rig.why("m:newest").code is ReasonCode.FAILED

@@ -114,14 +114,30 @@ def test_a_load_that_is_cancelled_ends_at_its_timeout_at_the_latest() -> None:
     assert len(rig.ends("m:1")) == 1
 
 
-def test_a_manager_closes_around_a_load_that_was_given_up() -> None:
+def given_up(loader: ModelLoader) -> Rig:
     rig = Rig(load_timeout=10.0)
-    rig.aspire("m", 1)
+    rig.aspire("m", entry("m:1", loader))
     rig.clock.advance(10.0)
     rig.step()
-    rig.begin_close()
+    rig.begin_close(30.0)
+    assert rig.manager._actor._left is None, "closed before the load that was given up has returned"
+    return rig
+
+
+def test_what_was_given_up_and_returns_while_the_manager_closes_is_unloaded() -> None:
+    loader = ModelLoader()
+    rig = given_up(loader)
     rig.settle()
     assert rig.report()
+    assert (loader.unloads, len(rig.ends("m:1"))) == (1, 1)
+
+
+def test_what_was_given_up_and_does_not_return_is_named_in_the_report() -> None:
+    rig = given_up(ModelLoader())
+    rig.clock.advance(30.0)
+    rig.step()
+    assert str(rig.report()) == "left: m:1 (loading)"
+    assert len(rig.ends("m:1")) == 1
 
 
 def test_a_load_timeout_that_can_never_be_right_is_refused() -> None:

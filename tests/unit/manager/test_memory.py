@@ -12,7 +12,7 @@ from servman.manager import HarnessState
 from servman.manager.tracker import ResourceTracker
 from servman.reasons import ReasonCode
 from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
-from tests.unit.manager.rig import Model, ModelLoader, Rig, entry
+from tests.unit.manager.rig import Model, ModelLoader, Rig, entry, sid
 
 
 class Hungry(ModelLoader):
@@ -256,3 +256,73 @@ def test_a_version_whose_estimate_does_not_return_is_left_behind_as_a_load(rig: 
     rig.aspire("m", entry("m:1", Hungry(1)))
     rig.begin_close(0.0)
     assert "its load has not returned" in str(rig.end("m:1"))
+
+
+def test_retries_cancelled_while_the_next_attempt_waits_for_memory_end_the_version() -> None:
+    rig = Rig(resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})))
+    loader = Hungry(6, ValueError("first"))
+    rig.bring("m", entry("m:1", loader))  # has failed, pauses, holds nothing
+    rig.bring("old", entry("old:1", Hungry(8)))
+    rig.aspire("old")
+    rig.clock.advance(60.0)
+    rig.step()
+    rig.load()  # its second estimate
+    assert rig.snapshot("m:1").shortage is not None
+    rig.manager.cancel_retry(sid("m:1"))
+    rig.settle()
+    assert len(loader.contexts) == 1
+    assert "first" in str(rig.end("m:1"))
+
+
+def test_retries_cancelled_while_the_next_attempt_is_estimated_and_then_starves_end_the_version() -> (
+    None
+):
+    rig = Rig(resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})))
+    loader = Hungry(6, ValueError("first"))
+    rig.bring("m", entry("m:1", loader))
+    rig.bring("old", entry("old:1", Hungry(8)))
+    rig.aspire("old")
+    rig.clock.advance(60.0)
+    rig.step()
+    rig.manager.cancel_retry(sid("m:1"))
+    rig.load()  # its second estimate
+    rig.settle()
+    assert len(loader.contexts) == 1
+    assert "first" in str(rig.end("m:1"))
+
+
+def test_an_estimate_that_can_never_be_right_is_not_tried_again(rig: Rig) -> None:
+    class Elsewhere(ModelLoader):
+        def estimate_resources(self) -> ResourceAllocation:
+            return ResourceAllocation({Resource("tpu", "ram_bytes"): 1})
+
+    rig = Rig(resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})))
+    rig.bring("m", entry("m:1", Elsewhere()))
+    assert rig.snapshot("m:1").attempts == 1
+    assert "there is no ram_bytes on tpu" in str(rig.end("m:1"))
+
+
+def test_should_retry_is_asked_about_estimates_too() -> None:
+    rig = Rig(
+        resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})),
+        should_retry=lambda error: "torn" in str(error),
+    )
+    torn, gone = Hungry(1), Hungry(1)
+    torn.estimate_errors = [ValueError("torn")]
+    gone.estimate_errors = [ValueError("gone")]
+    rig.bring("m", entry("m:1", torn), entry("m:2", gone))
+    assert (rig.ends("m:1"), len(rig.ends("m:2"))) == ([], 1)
+
+
+def test_a_version_whose_estimate_failed_says_when_it_is_tried_again() -> None:
+    rig = Rig(resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})))
+    loader = Hungry(1)
+    loader.estimate_errors = [ValueError("torn")]
+    rig.bring("m", entry("m:1", loader))
+    assert rig.why("m").code is ReasonCode.RETRYING
+    assert "m:1 is tried again in 60.0 s; attempt 1 of 6 failed" in str(rig.why("m"))
+
+
+def test_an_estimate_beyond_all_numbers_ends_its_version(rig: Rig) -> None:
+    rig.bring("m", entry("m:1", Hungry(10**5000)))
+    assert "more ram_bytes on main than can be counted" in str(rig.end("m:1"))

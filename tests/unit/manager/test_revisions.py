@@ -9,6 +9,8 @@ from servman.loader import LoadContext
 from servman.manager import AvailabilityPreservingPolicy, HarnessState, ServableAction
 from servman.manager.harness import ServableStateSnapshot
 from servman.manager.policy import ActionKind
+from servman.manager.tracker import ResourceTracker
+from servman.resources import MAIN_MEMORY, ResourceAllocation
 from tests.unit.manager.rig import FileLoader, Model, ModelLoader, Rig, entry, sid
 
 
@@ -245,3 +247,103 @@ def test_a_retry_asked_for_while_a_look_is_taken_makes_one_attempt() -> None:
     rig.manager.retry(sid("m:1"))
     rig.settle()
     assert (rig.serving(), len(loader.contexts)) == (["m:1"], 2)
+
+
+def test_a_version_whose_estimate_failed_is_tried_again_when_its_files_change() -> None:
+    class Torn(FileLoader):
+        def estimate_resources(self) -> ResourceAllocation:
+            if self.files == 0:
+                raise ValueError("torn")
+            return ResourceAllocation({MAIN_MEMORY: 1})
+
+    rig = Rig(
+        resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})),
+        max_num_load_retries=0,
+    )
+    loader = Torn()
+    rig.bring("m", entry("m:1", loader))
+    loader.files = 1
+    rig.advance(1.0)
+    rig.advance(1.0)
+    assert rig.serving() == ["m:1"]
+
+
+@pytest.mark.parametrize("returns_first", [False, True])
+def test_a_version_whose_load_timed_out_is_tried_again_when_its_files_change(
+    *, returns_first: bool
+) -> None:
+    class Hanging(FileLoader):
+        def load(self, context: LoadContext) -> Model:
+            rig.clock.advance(10.0)
+            rig.step()
+            assert len(rig.ends("m:1")) == 1, "timed out, and has not returned"
+            if not returns_first:
+                self.change()
+            raise ValueError("late")
+
+        def change(self) -> None:
+            for _ in range(3):  # the same files, the same files, others
+                rig.clock.advance(1.0)
+                rig.step()
+                rig.revisions.run_all()
+                rig.step()
+                assert rig.states("m:1").count("START") == 1
+            self.files = 1
+            rig.clock.advance(1.0)
+            rig.step()
+            rig.revisions.run_all()
+            rig.step()
+
+    rig = Rig(load_timeout=10.0, max_num_load_retries=0)
+    loader = Hanging()
+    rig.aspire("m", entry("m:1", loader))
+    rig.load()
+    if returns_first:
+        loader.change()
+    assert rig.states("m:1").count("START") == 2
+
+
+def test_looks_that_hang_give_their_places_to_the_next_after_a_minute() -> None:
+    """Their storage may be away for good; other failed versions are looked at all the same."""
+    rig = Rig(max_num_load_retries=0)
+    for number in range(4):
+        rig.bring(f"stuck{number}", entry(f"stuck{number}:1", corrupt()))
+    rig.clock.advance(1.0)
+    rig.step()
+    hanging, rig.revisions.jobs[:] = list(rig.revisions.jobs), []
+    assert len(hanging) == 4
+    loader = corrupt()
+    rig.bring("m", entry("m:1", loader))
+    loader.files = 1
+    rig.advance(1.0)
+    assert rig.serving() == []
+    rig.advance(60.0)
+    assert rig.revisions.size == 8
+    assert rig.serving() == ["m:1"]
+    for job in hanging:
+        job()
+    rig.settle()
+    assert rig.revisions.size == 4
+
+
+def test_beside_two_loads_that_hang_no_third_is_begun_when_files_change() -> None:
+    """Each of them has a thread for itself."""
+
+    class Hanging(FileLoader):
+        def load(self, context: LoadContext) -> Model:
+            rig.clock.advance(10.0)
+            rig.step()
+            for _ in range(3):
+                self.files = object()
+                rig.clock.advance(1.0)
+                rig.step()
+                rig.revisions.run_all()
+                rig.step()
+                if rig.loads.jobs:
+                    rig.loads.run()
+            raise ValueError("late")
+
+    rig = Rig(load_timeout=10.0, max_num_load_retries=0)
+    rig.aspire("m", entry("m:1", Hanging()))
+    rig.load()
+    assert rig.states("m:1").count("LOADING") == 2
