@@ -1,17 +1,20 @@
-"""Catalogue 5.8: routers and adapters, as far as there are any yet."""
+"""Catalogue 5.8: routers and adapters."""
 
 from __future__ import annotations
 
 import pytest
 
 from servman.adapters.base import SourceAdapter
+from servman.adapters.prefix import PrefixStoragePathAdapter
 from servman.adapters.rejecting import ErrorInjectingAdapter
-from servman.adapters.router import DynamicSourceRouter
+from servman.adapters.router import DynamicSourceRouter, StaticSourceRouter
 from servman.data import ServableData
 from servman.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from servman.flow import connect
 from servman.ids import ServableId
 from servman.testing import RecordingTarget, Spawned
+
+Router = DynamicSourceRouter[str] | StaticSourceRouter[str]
 
 
 class Lengths(SourceAdapter[str, int]):
@@ -25,14 +28,14 @@ def paths(name: str, *versions: int) -> list[ServableData[str]]:
     return [ServableData(ServableId(name, version), f"/{name}/{version}") for version in versions]
 
 
-def connected(router: DynamicSourceRouter[str]) -> list[RecordingTarget[str]]:
+def connected(router: Router) -> list[RecordingTarget[str]]:
     targets = [RecordingTarget[str]() for _ in router.ports]
     for port, target in zip(router.ports, targets, strict=True):
         connect(port, target)
     return targets
 
 
-def routed(router: DynamicSourceRouter[str], *names: str) -> list[list[str]]:
+def routed(router: Router, *names: str) -> list[list[str]]:
     """Return which of the names came out of which port."""
     targets = connected(router)
     for name in names:
@@ -55,14 +58,25 @@ def test_the_routes_are_returned_as_they_were_given() -> None:
 
 
 @pytest.mark.case("SR-02")
-def test_a_router_with_one_port_sends_everything_there() -> None:
-    assert routed(DynamicSourceRouter(1, {}), "foo", "bar") == [["foo", "bar"]]
+@pytest.mark.parametrize("router", [DynamicSourceRouter[str](1, {}), StaticSourceRouter[str]([])])
+def test_a_router_with_one_port_sends_everything_there(router: Router) -> None:
+    assert routed(router, "foo", "bar") == [["foo", "bar"]]
+
+
+@pytest.mark.case("SR-01")
+@pytest.mark.case("SS-01")
+def test_the_first_substring_in_the_name_decides_and_none_means_the_last_port() -> None:
+    router: StaticSourceRouter[str] = StaticSourceRouter(["0th", "1st"])
+    names = ("0th_foo_1st", "1st_foo_0th", "foo_1st", "foo")
+    assert routed(router, *names) == [["0th_foo_1st", "1st_foo_0th"], ["foo_1st"], ["foo"]]
 
 
 @pytest.mark.departs("SR-03")
 @pytest.mark.departs("SR-04")
-def test_a_list_for_a_port_without_a_target_waits_there_and_blocks_nobody() -> None:
-    router: DynamicSourceRouter[str] = DynamicSourceRouter(2, {"foo": 0})
+@pytest.mark.parametrize(
+    "router", [DynamicSourceRouter[str](2, {"foo": 0}), StaticSourceRouter[str](["fo"])]
+)
+def test_a_list_for_a_port_without_a_target_waits_there_and_blocks_nobody(router: Router) -> None:
     Spawned(lambda: router.set_aspired_versions("foo", paths("foo", 1))).result()
     Spawned(lambda: router.set_aspired_versions("foo", paths("foo", 2, 3))).result()
     foo, other = connected(router)
@@ -91,6 +105,15 @@ def test_an_adapter_keeps_the_id_and_changes_the_payload() -> None:
     connect(adapter, target)
     adapter.set_aspired_versions("m", [ServableData(ServableId("m", 7), "/m/7", "/origin")])
     assert target.calls == [("m", (ServableData(ServableId("m", 7), 4, "/origin"),))]
+
+
+@pytest.mark.case("SA-01")
+def test_one_version_is_adapted_by_itself() -> None:
+    adapter, target = Lengths(), RecordingTarget[int]()
+    connect(adapter, target)
+    adapted = adapter.adapt_one(ServableData(ServableId("m", 7), "/m/7", "/origin"))
+    assert adapted == ServableData(ServableId("m", 7), 4, "/origin")
+    assert target.calls == []
 
 
 @pytest.mark.departs("SA-02")
@@ -124,3 +147,14 @@ def test_the_rejecting_adapter_passes_an_empty_list_on() -> None:
     connect(adapter, target)
     adapter.set_aspired_versions("m", [])
     assert target.calls == [("m", ())]
+
+
+@pytest.mark.case("PX-01")
+@pytest.mark.parametrize(
+    ("prefix", "joined"), [("", "bar"), ("/baz", "/baz/bar"), ("/baz/", "/baz/bar")]
+)
+def test_a_prefix_and_a_path_are_joined_by_one_slash(prefix: str, joined: str) -> None:
+    adapter, target = PrefixStoragePathAdapter(prefix), RecordingTarget[str]()
+    connect(adapter, target)
+    adapter.set_aspired_versions("m", [ServableData(ServableId("m", 1), "bar")])
+    assert target.calls == [("m", (ServableData(ServableId("m", 1), joined),))]

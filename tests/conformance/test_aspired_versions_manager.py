@@ -1,11 +1,9 @@
-"""Section 5.2 of the catalogue: managers of aspired versions, on the bench and with threads.
-
-AV-17 is about an order among streams that servman has no need of: what may run, runs at once.
-"""
+"""Section 5.2 of the catalogue: managers of aspired versions, on the bench and with threads."""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -13,7 +11,12 @@ import pytest
 from servman.errors import InvalidArgumentError, LoadFailedError, NotFoundError
 from servman.ids import ServableId
 from servman.loader import SimpleLoader
-from servman.manager import HarnessState, ServableAction, ServableStateSnapshot
+from servman.manager import (
+    AvailabilityPreservingPolicy,
+    HarnessState,
+    ServableAction,
+    ServableStateSnapshot,
+)
 from servman.state import ManagerState
 from servman.testing import GatedLoader, Spawned
 from servman.testing.clock import WATCHDOG
@@ -72,8 +75,15 @@ def test_a_servable_of_another_type_is_an_invalid_argument(bench: Bench) -> None
         bench.manager.get_servable_handle("one", int)
 
 
-@pytest.mark.case("AV-04")
 @pytest.mark.case("BM-04")
+def test_the_latest_is_the_highest_of_the_versions_that_serve(bench: Bench) -> None:
+    bench.bring("one", 0, 1, 9)
+    assert bench.serving() == ["one:0", "one:1", "one:9", "two:0", "two:1"]
+    with bench.handle("one") as handle:
+        assert (handle.id, handle.servable.id) == (sid("one:9"), sid("one:9"))
+
+
+@pytest.mark.case("AV-04")
 def test_the_latest_is_the_higher_version_that_was_aspired(bench: Bench) -> None:
     bench.bring("one", 9)
     with bench.handle("one") as handle:
@@ -139,6 +149,19 @@ def test_a_stream_that_nobody_wants_is_unloaded_and_forgotten(bench: Bench) -> N
         bench.handle("three")
 
 
+@pytest.mark.case("AV-11")
+def test_the_loaders_of_what_is_forgotten_are_freed() -> None:
+    rig = Rig(**OPTIONS)
+    prepare(rig)
+    loaders = [ModelLoader(), ModelLoader()]
+    rig.bring("three", entry("three:0", loaders[0]), entry("three:1", loaders[1]))
+    freed = [weakref.ref(loader) for loader in loaders]
+    loaders.clear()
+    assert None not in [one() for one in freed]
+    rig.bring("three")
+    assert [one() for one in freed] == [None, None]
+
+
 @pytest.mark.case("AV-12")
 def test_the_version_that_is_left_out_goes_and_the_other_serves_on(bench: Bench) -> None:
     bench.bring("one", 0)
@@ -159,6 +182,21 @@ def test_a_version_is_found_once_it_is_available(bench: Bench) -> None:
         assert handle.servable.loaded
 
 
+@pytest.mark.case("AV-14")
+def test_a_version_is_not_found_before_its_load_has_returned() -> None:
+    rig = Rig(**OPTIONS)
+    prepare(rig)
+    rig.aspire("one", 2)
+    assert rig.states("one:2") == LIFE[:2]
+    with pytest.raises(NotFoundError):
+        rig.handle("one:2")
+    with rig.handle("one") as handle:
+        assert handle.id == sid("one:1")
+    rig.settle()
+    with rig.handle("one") as handle:
+        assert handle.id == sid("one:2")
+
+
 @pytest.mark.case("AV-15")
 def test_what_is_unloaded_has_ended_and_is_not_found(bench: Bench) -> None:
     bench.bring("one")
@@ -166,6 +204,37 @@ def test_what_is_unloaded_has_ended_and_is_not_found(bench: Bench) -> None:
         assert bench.states(one) == LIFE
         with pytest.raises(NotFoundError):
             bench.handle(one)
+
+
+@pytest.mark.case("AV-17")
+def test_an_order_of_ones_own_loads_in_one_stream_before_it_unloads_in_another() -> None:
+    policy = Patient()
+    rig = Rig(policy=policy, sort_actions=by_name_descending)
+    for name in ("one", "two"):
+        rig.bring(name, 0)
+    policy.waits = True
+    rig.aspire("one")
+    rig.aspire("two", 0, 1)
+    rig.events.clear()
+    policy.waits = False
+    rig.manager.cancel_retry(sid("one:0"))  # any event: in its turn both streams are asked for
+    rig.manager._actor._reconciler._unsettled |= {"one", "two"}
+    rig.step()
+    told = [str(event) for event in rig.events]
+    assert told == ["two:1 LOADING", "one:0 UNLOADING"]
+
+
+class Patient:
+    """A policy that waits while it is told to."""
+
+    waits = False
+
+    def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> ServableAction | None:
+        return None if self.waits else AvailabilityPreservingPolicy().next_action(snapshots)
+
+
+def by_name_descending(actions: Sequence[ServableAction]) -> Sequence[ServableAction]:
+    return sorted(actions, key=lambda action: action.id.name, reverse=True)
 
 
 @pytest.mark.case("AV-18")
@@ -189,7 +258,10 @@ def test_nothing_is_unloaded_on_the_thread_that_closes_the_handle() -> None:
         live.bring("three", entry("three:0", SimpleLoader(lambda _: "servable", destroy=destroy)))
         handle = live.manager.get_servable_handle("three")
         live.aspire("three")
+        live.wait_for("three:0", ManagerState.UNLOADING)
+        assert unloaded_on == []
         Spawned(handle.close).result()
+        live.wait_for("three:0", ManagerState.END)
     finally:
         live.close()
     assert [name.partition("-")[0] for name in unloaded_on] == ["unload"]
@@ -271,6 +343,19 @@ def test_the_policy_is_asked_with_all_versions_of_the_stream_in_one_list() -> No
 
 
 # ---- what TensorFlow Serving tells of otherwise (reference, sections 2.2 to 2.7) -----------------
+
+
+@pytest.mark.departs("BM-19")
+def test_what_is_not_loaded_is_new_in_the_snapshots_which_carry_no_state_of_the_callers() -> None:
+    class Idle:
+        def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> None:
+            return None
+
+    rig = Rig(policy=Idle())
+    rig.bring("one", 0, 1)
+    told = [(str(one.id), one.state, one.attempts) for one in rig.manager.snapshots("one")]
+    assert told == [("one:0", HarnessState.NEW, 0), ("one:1", HarnessState.NEW, 0)]
+    assert not hasattr(rig.snapshot("one:0"), "__dict__")
 
 
 @pytest.mark.departs("AV-11")

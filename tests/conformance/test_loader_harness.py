@@ -6,14 +6,20 @@ loader itself, the case is asserted on a manager.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from servman.data import ServableData
 from servman.errors import FailedPreconditionError, LoadCancelledError, LoadFailedError
 from servman.ids import ServableId
 from servman.loader import Loader
-from servman.manager import HarnessState
+from servman.manager import ActionKind, HarnessState, ServableAction, ServableStateSnapshot
 from servman.manager.harness import LoaderHarness
+from servman.state import ManagerState
+from servman.testing import GatedLoader
+from servman.testing.clock import WATCHDOG
+from tests.unit.manager.live import Live
 from tests.unit.manager.rig import ModelLoader, Rig, entry, errored, sid
 
 S = HarnessState
@@ -59,24 +65,51 @@ def test_quiescing(harness: LoaderHarness) -> None:
         assert harness.snapshot().state is state
 
 
+class LoadThenUnload:
+    """A policy that takes every version in and out again, wanted as it is."""
+
+    def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> ServableAction | None:
+        for one in snapshots:
+            if one.state is S.NEW:
+                return ServableAction(ActionKind.LOAD, one.id)
+            if one.state is S.READY:
+                return ServableAction(ActionKind.UNLOAD, one.id)
+        return None
+
+
 @pytest.mark.case("LH-04")
-def test_it_is_loading_until_the_load_has_returned_and_then_ready() -> None:
-    rig = Rig()
-    rig.aspire("test", 0)
-    assert rig.state("test:0") is S.LOADING
-    rig.load()
-    assert rig.state("test:0") is S.READY
+def test_it_is_loading_until_the_load_on_another_thread_has_returned_and_then_ready() -> None:
+    live = Live()
+    loader = GatedLoader()
+    try:
+        live.aspire("test", entry("test:0", loader))
+        assert loader.load_entered.wait(WATCHDOG)
+        assert live.state("test:0") is S.LOADING
+        loader.let_load.set()
+        live.wait_for("test:0", ManagerState.AVAILABLE)
+        assert live.state("test:0") is S.READY
+    finally:
+        loader.let_load.set()
+        live.close()
 
 
 @pytest.mark.case("LH-05")
-def test_it_is_unloading_until_the_unload_has_returned_and_then_gone() -> None:
-    rig = Rig()
-    loader = ModelLoader()
-    rig.bring("test", entry("test:0", loader))
-    rig.aspire("test")
-    assert rig.state("test:0") is S.UNLOADING
-    rig.unload()
-    assert (rig.state("test:0"), loader.unloads, rig.ends("test:0")) == (None, 1, [None])
+def test_it_is_unloading_until_the_unload_on_another_thread_has_returned_and_then_disabled() -> (
+    None
+):
+    live = Live(policy=LoadThenUnload())
+    loader = GatedLoader(gate_load=False, gate_unload=True)
+    try:
+        live.aspire("test", entry("test:0", loader))
+        assert loader.unload_entered.wait(WATCHDOG)
+        assert live.state("test:0") is S.UNLOADING
+        loader.let_unload.set()
+        live.wait_for("test:0", ManagerState.END)
+        assert (live.state("test:0"), live.ends("test:0")) == (S.DISABLED, [None])
+        assert len(loader.unloaded) == 1
+    finally:
+        loader.let_unload.set()
+        live.close()
 
 
 @pytest.mark.case("LH-06")

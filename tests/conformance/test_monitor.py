@@ -46,33 +46,38 @@ def rig() -> Iterator[Rig]:
     rig.bus.close()
 
 
+def shows(monitor: ServableStateMonitor, *states: ServableState) -> bool:
+    """Check that every getter shows exactly *states*, in the order of their events."""
+    by_name: dict[str, dict[int, ServableState]] = {}
+    for state in states:
+        by_name.setdefault(state.id.name, {})[state.id.version] = state
+    assert monitor.get_log() == list(states)
+    assert monitor.get_all_states() == by_name
+    for name in ("a", "b", "c"):
+        assert monitor.get_version_states(name) == by_name.get(name, {})
+    for one in (A42, A7, B42, ServableId("b", 7)):
+        assert monitor.get_state(one) == by_name.get(one.name, {}).get(one.version)
+    return True
+
+
 @pytest.mark.case("SM-01")
 def test_each_event_shows_in_every_getter_with_its_time(rig: Rig) -> None:
     observed: queue.SimpleQueue[ServableState] = queue.SimpleQueue()
     rig.bus.subscribe(observed.put)
-    monitor = rig.monitor
-    assert monitor.get_state(A42) is None
-    assert monitor.get_version_states("a") == {}
-    assert monitor.get_all_states() == {}
-    assert monitor.get_log() == []
+    assert shows(rig.monitor)
 
     first = rig.publish(A42, LOADING)
-    assert monitor.get_state(A42) == first
-    assert monitor.get_all_states() == {"a": {42: first}}
-    assert monitor.get_log() == [first]
+    assert shows(rig.monitor, first)
     assert observed.get(timeout=WATCHDOG) == first
 
     second = rig.publish(A7, AVAILABLE)
-    assert monitor.get_version_states("a") == {42: first, 7: second}
+    assert shows(rig.monitor, first, second)
     assert observed.get(timeout=WATCHDOG) == second
 
     third = rig.publish(B42, UNLOADING)
-    assert monitor.get_all_states() == {"a": {42: first, 7: second}, "b": {42: third}}
-    assert monitor.get_log() == [first, second, third]
+    assert shows(rig.monitor, first, second, third)
     assert observed.get(timeout=WATCHDOG) == third
-    assert [state.time for state in monitor.get_log()] == [1.0, 2.0, 3.0]
-    assert monitor.get_state(ServableId("b", 7)) is None
-    assert monitor.get_version_states("c") == {}
+    assert [state.time for state in rig.monitor.get_log()] == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.case("SM-02")

@@ -227,6 +227,14 @@ def test_nothing_fits_into_nothing() -> None:
     assert NOTHING <= NOTHING  # noqa: PLR0124 -- the point
 
 
+@pytest.mark.case("RU-22")
+@pytest.mark.parametrize("some", [Alloc({GPU_RAM: 1}), Alloc({GPU_RAM_0: 1})], ids=str)
+def test_nothing_fits_into_anything_and_nothing_else_into_nothing(some: Alloc) -> None:
+    nothing = Alloc()
+    assert nothing <= some
+    assert not some <= nothing
+
+
 @pytest.mark.case("RU-23")
 def test_one_entry_fits_into_as_much_or_more() -> None:
     less, more = Alloc({GPU_CORES_1: 10}), Alloc({GPU_CORES_1: 20})

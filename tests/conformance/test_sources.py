@@ -19,6 +19,7 @@ from servman.sources import (
     Specific,
     StaticStoragePathSource,
     VersionPolicy,
+    marker,
 )
 from servman.testing import FakeClock, RecordingTarget
 
@@ -65,6 +66,23 @@ def test_with_the_fail_flag_a_source_without_versions_does_not_start(
 
 
 @pytest.mark.case("FS-01")
+@pytest.mark.parametrize("source_says", [False, True])
+def test_the_fail_flag_of_a_servable_goes_before_that_of_the_source(
+    tmp_path: Path, source_says: bool
+) -> None:
+    flagged = ServableToMonitor(
+        "m", str(tmp_path / "m"), fail_if_zero_versions_at_startup=not source_says
+    )
+    source, _ = make(fail=source_says)
+    if source_says:
+        source.update_config([flagged])
+        assert isinstance(source.status("m").error, NotFoundError)
+    else:
+        with pytest.raises(NotFoundError, match="servable 'm'"):
+            source.update_config([flagged])
+
+
+@pytest.mark.case("FS-01")
 def test_without_the_fail_flag_a_missing_base_path_is_an_error_without_a_callback(
     tmp_path: Path,
 ) -> None:
@@ -104,6 +122,15 @@ def test_the_default_policy_takes_the_highest_version_only(tmp_path: Path) -> No
     assert aspired(tmp_path, Latest()) == [42]
 
 
+@pytest.mark.case("FS-03")
+def test_to_rename_a_directory_to_what_is_no_number_withdraws_the_version(tmp_path: Path) -> None:
+    source, target = make(ServableToMonitor("m", str(publish(tmp_path, "41", "42"))))
+    source.poll()
+    (tmp_path / "42").rename(tmp_path / "42.denied")
+    source.poll()
+    assert target.versions("m") == [41]
+
+
 @pytest.mark.case("FS-04")
 def test_all_takes_17_then_42(tmp_path: Path) -> None:
     assert aspired(publish(tmp_path, "42", "17", "text"), All()) == [17, 42]
@@ -119,6 +146,17 @@ def test_latest_takes_the_highest_in_descending_order(tmp_path: Path) -> None:
 def test_specific_takes_what_it_names(tmp_path: Path) -> None:
     publish(tmp_path, "42", "33", "30", "21", "17")
     assert aspired(tmp_path, Specific(17, 30)) == [17, 30]
+
+
+@pytest.mark.case("FS-06")
+def test_specific_goes_by_number_and_tells_what_is_missing(tmp_path: Path) -> None:
+    base = publish(tmp_path, "00017", "18")
+    source, target = make(ServableToMonitor("m", str(base), Specific(17, 30)))
+    source.poll()
+    assert [(one.id.version, one.payload) for one in target.calls[0][1]] == [
+        (17, str(base / "00017"))
+    ]
+    assert source.status("m").missing == (30,)
 
 
 @pytest.mark.case("FS-08")
@@ -212,6 +250,34 @@ def test_a_list_is_sent_when_it_changed_and_not_at_every_poll(tmp_path: Path) ->
     source.poll()
     source.poll()
     assert len(target.calls) == 1
+
+
+@pytest.mark.parametrize("policy", [Latest(1), All(), Specific(17)], ids=str)
+def test_what_is_there_and_not_complete_is_never_an_empty_list(
+    tmp_path: Path, policy: VersionPolicy
+) -> None:
+    base = publish(tmp_path, "17")
+    source, target = make(ServableToMonitor("m", str(base), policy, marker("DONE")))
+    source.poll()
+    assert target.calls == []
+    (base / "17" / "DONE").touch()
+    source.poll()
+    assert target.versions("m") == [17]
+
+
+def test_all_versions_that_are_gone_at_once_are_unloaded_unless_they_are_always_present(
+    tmp_path: Path,
+) -> None:
+    base = publish(tmp_path, "17", "42")
+    always = ServableToMonitor("kept", str(base), All(), servable_versions_always_present=True)
+    source, target = make(ServableToMonitor("m", str(base), All()), always)
+    source.poll()
+    for name in ("17", "42"):
+        (base / name).rmdir()
+    source.poll()
+    assert (target.versions("m"), target.versions("kept")) == ([], [17, 42])
+    assert source.status("m").error is None
+    assert isinstance(source.status("kept").error, NotFoundError)
 
 
 def test_a_base_path_that_is_a_file_is_an_error_of_its_own(tmp_path: Path) -> None:
