@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from servman.errors import ClosedError, NotFoundError, ServmanError
+from servman.errors import ClosedError, NotFoundError
 from servman.manager import CloseReport, ServableHandle
 from servman.state import ManagerState
 from servman.testing import GatedLoader, Spawned
 from servman.testing.clock import WATCHDOG
+from tests.concurrency.gates import outcome, together
 from tests.unit.manager.live import Live
 from tests.unit.manager.rig import Model, ModelLoader, entry
 
@@ -35,17 +36,6 @@ def live() -> Iterator[Live]:
     live = Live()
     yield live
     live.close()
-
-
-def together(*calls: Callable[[], object]) -> list[Spawned[object]]:
-    """Run each call in a thread of its own, all from one moment on."""
-    start = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], object]) -> object:
-        start.wait(WATCHDOG)
-        return call()
-
-    return [Spawned(lambda call=call: run(call)) for call in calls]  # type: ignore[misc]
 
 
 def test_no_lookup_fails_or_finds_an_unloaded_version_while_versions_are_swapped(
@@ -178,12 +168,3 @@ def look_until_closed(live: Live) -> None:
     while (told := outcome(functools.partial(take_and_use, live, "m"))) is None:
         pass
     assert told in (ClosedError, NotFoundError)
-
-
-def outcome(call: Callable[[], object]) -> type[ServmanError] | None:
-    """Return the type of the error that *call* raises, or None."""
-    try:
-        call()
-    except ServmanError as error:
-        return type(error)
-    return None

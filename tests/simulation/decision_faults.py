@@ -22,6 +22,8 @@ from servman.manager.tracker import ResourceTracker, _Holding
 from tests.simulation.plants import fault
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import pytest
 
 
@@ -110,7 +112,7 @@ def _same_origin(patch: pytest.MonkeyPatch) -> None:
     def stays(harness: LoaderHarness, data: object) -> bool:
         return harness.aspired or harness.state is HarnessState.READY
 
-    patch.setattr("servman.manager.reconciler._can_stay", stays)
+    patch.setattr("servman.manager.stream._can_stay", stays)
 
 
 @fault("reconciler", "a version that ends is told END twice")
@@ -268,7 +270,10 @@ def _unheard(patch: pytest.MonkeyPatch) -> None:
 def _late_leak(patch: pytest.MonkeyPatch) -> None:
     late = Reconciler._come_back_late
 
-    def leaking(self: Reconciler, incarnation: int, *, has_servable: bool) -> None:
-        late(self, incarnation, has_servable=False)
+    def leaking(
+        self: Reconciler, incarnation: int, revision: Hashable, *, has_servable: bool
+    ) -> None:
+        del has_servable
+        late(self, incarnation, revision, has_servable=False)
 
     patch.setattr(Reconciler, "_come_back_late", leaking)

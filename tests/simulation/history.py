@@ -9,26 +9,30 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
-from servman.errors import ClosedError, ResourceExhaustedError, ServmanError
-from servman.ids import ServableId
-from servman.manager import AvailabilityPreservingPolicy, HarnessState
+from servman.errors import ClosedError, ServmanError
 from servman.state import ManagerState
-from tests.simulation.decisions import Decision, draw_decisions, draw_options
+from tests.simulation.aspiring import AspiringWorld
+from tests.simulation.caching import CachingWorld
+from tests.simulation.calling import BasicWorld
+from tests.simulation.decisions import Decision
+from tests.simulation.draws import STREAMS, draw_decisions, draw_options
 from tests.simulation.ledger import Ledger, Rule, Violation
-from tests.simulation.loaders import FileLoader, FinalError, Kind, PlantedLoader
+from tests.simulation.options import Options
 from tests.simulation.shrinking import shrink
-from tests.simulation.world import Options, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from servman.manager import ServableStateSnapshot
+    from tests.simulation.world import AnyWorld
 
 LENGTH: Final = 80
 """Decisions of a history."""
 
-_ROUNDS: Final = 7
-"""Turns of the clock that bring a manager without inputs to rest: all its retries, and then some."""
+_WORLDS: Final[Mapping[str, type[AnyWorld]]] = {
+    "aspired": AspiringWorld,
+    "basic": BasicWorld,
+    "caching": CachingWorld,
+}
 
 
 @final
@@ -44,7 +48,8 @@ class History:
     def of(cls, seed: int, length: int = LENGTH) -> History:
         """Draw the history of *seed*."""
         random = Random(seed)  # noqa: S311 -- a history, not a secret
-        return cls(seed, draw_options(random), draw_decisions(random, length))
+        options = draw_options(random)
+        return cls(seed, options, draw_decisions(random, options.manager, length))
 
 
 @final
@@ -73,9 +78,9 @@ class Failure:
 
 def run(history: History) -> Failure | None:
     """Run *history* to its end; return what went wrong, if anything did."""
-    world = World(history.options)
+    world = _WORLDS[history.options.manager](history.options)
     try:
-        with _alone(world.ledger):
+        with _alone(world):
             for decision in history.decisions:
                 world.trace.append(decision)
                 decision(world)
@@ -117,10 +122,10 @@ def _lines(trace: Sequence[object]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
+def _alone(world: AnyWorld) -> Iterator[None]:
     """Keep the collector from running by itself, and take what the manager logs as its fault."""
     actor, jobs = (logging.getLogger(f"servman.manager.{one}") for one in ("actor", "jobs"))
-    watch = _FaultLog(ledger)
+    watch = _FaultLog(world.ledger)
     actor.addHandler(watch)
     propagate, disabled = actor.propagate, jobs.disabled
     actor.propagate, jobs.disabled = False, True
@@ -135,6 +140,10 @@ def _alone(ledger: Ledger) -> Iterator[None]:
         actor.removeHandler(watch)
 
 
+_PLANTED: Final = ("stream %s stands still", "sort_actions failed")
+"""What is logged of the whims of policies and orders."""
+
+
 @final
 class _FaultLog(logging.Handler):
     def __init__(self, ledger: Ledger) -> None:
@@ -142,6 +151,8 @@ class _FaultLog(logging.Handler):
         self._ledger = ledger
 
     def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith(_PLANTED):
+            return
         cause = record.exc_info[1] if record.exc_info else None
         self._ledger.blame(Rule.NO_FAULT, f"{record.getMessage()}: {cause!r}")
 
@@ -149,128 +160,43 @@ class _FaultLog(logging.Handler):
 # ---- how it ends -----------------------------------------------------------------------------------
 
 
-def _end(world: World) -> None:
+def _end(world: AnyWorld) -> None:
     if not world.closing:
         world.trace.append("inputs stop; handles are closed, and what hung returns")
-        _come_to_rest(world)
-        _check_rest(world)
+        world.come_to_rest()
+        world.check_rest()
         world.trace.append("nothing is wanted any more")
-        for name in list(world.invariants.wanted):
-            world.aspire(name, ())
-        _come_to_rest(world)
-        _check_nothing_kept(world)
+        world.let_all_go()
+        world.come_to_rest()
+        world.check_nothing_kept()
     world.trace.append("it is closed, if it was not before")
     world.shut_down(5.0)
     _close(world)
 
 
-def _come_to_rest(world: World) -> None:
-    for _ in range(_ROUNDS):
-        world.release()
-        world.settle()
-        world.rig.clock.advance(5.0)
-    world.settle()
-    world.ledger.raise_first()
-
-
-def _check_rest(world: World) -> None:
-    """What is wanted serves, or has failed for a planted reason; nothing is on its way."""
-    snapshots = world.manager.snapshots()
-    wanted = {
-        ServableId(name, version)
-        for name, versions in world.invariants.wanted.items()
-        for version in versions
-    }
-    aspired = {one.id for one in snapshots if one.aspired}
-    world.ledger.require(aspired == wanted, Rule.SETTLES_RIGHT, f"{aspired} aspired, not {wanted}")
-    for one in snapshots:
-        right = _right_if_wanted(world, one) if one.aspired else _right_if_unwanted(world, one)
-        world.ledger.require(right, Rule.SETTLES_RIGHT, f"{one} at rest")
-    world.ledger.raise_first()
-
-
-def _right_if_wanted(world: World, one: ServableStateSnapshot) -> bool:
-    if one.state is HarnessState.ERROR and _lacks_memory(world, one):
-        return True
-    entry = world.ledger.expected[one.id]
-    if entry.error is not None:
-        return one.state is HarnessState.ERROR and one.error is entry.error
-    loader = entry.payload
-    assert isinstance(loader, PlantedLoader)
-    if one.state is HarnessState.READY:
-        (model,) = world.ledger.in_memory[one.id]
-        return loader.failure is None and model.loader is loader
-    if world.options.load_timeout is not None and "load_timeout" in str(one.error):
-        return one.state is HarnessState.ERROR
-    repaired = isinstance(loader, FileLoader) and loader.files > 0
-    failed = loader.failure is not None or loader.kind is Kind.NOTHING
-    exhausted = loader.attempt == world.options.max_num_load_retries + 1
-    given_up = one.id in world.invariants.given_up or loader.failure is FinalError
-    state = one.state is HarnessState.ERROR
-    return state and failed and not repaired and (exhausted or given_up)
-
-
-def _lacks_memory(world: World, one: ServableStateSnapshot) -> bool:
-    """Whether it failed for want of memory, and rightly: it would not fit now either."""
-    tracker, entry = world.tracker, world.ledger.expected[one.id]
-    if tracker is None or not isinstance(one.error, ResourceExhaustedError):
-        return False
-    return not tracker.fits(entry.payload.estimate_resources())
-
-
-def _right_if_unwanted(world: World, one: ServableStateSnapshot) -> bool:
-    """Only availability keeps an unwanted version: the last one, while nothing wanted is ready."""
-    siblings = [
-        each for each in world.manager.snapshots(one.id.name) if each.state is HarnessState.READY
-    ]
-    keeps = isinstance(world.options.policy, AvailabilityPreservingPolicy)
-    wanted = bool(world.invariants.wanted.get(one.id.name))
-    return keeps and wanted and [each.id for each in siblings] == [one.id]
-
-
-def _check_nothing_kept(world: World) -> None:
-    actor = world.manager._actor
-    reconciler = actor._reconciler
-    kept = (
-        *world.manager.snapshots(),
-        *world.manager.list_available_ids(),
-        *actor._kept,
-        *reconciler._streams,
-        *reconciler._incarnations,
-        *reconciler._given_up,
-        *reconciler._wanting,
-        *world.ledger.late,
-        *(world.tracker.used.quantities if world.tracker is not None else ()),
-    )
-    world.ledger.require(not kept, Rule.NOTHING_KEPT, f"{kept} kept")
-    in_memory = [one.id for models in world.ledger.in_memory.values() for one in models]
-    world.ledger.require(not in_memory, Rule.UNLOADED_ONCE, f"{in_memory} never unloaded")
-    world.ledger.raise_first()
-
-
-def _close(world: World) -> None:
+def _close(world: AnyWorld) -> None:
     """Bring the close to its end, by its deadline; what comes late changes nothing any more."""
     world.settle()
     if world.deadline is None:
         world.release()
         world.settle()
     else:
-        now = world.rig.clock.monotonic()
-        world.rig.clock.advance(max(0.0, world.deadline - now))
+        now = world.clock.monotonic()
+        world.clock.advance(max(0.0, world.deadline - now))
         world.settle()
     world.ledger.require(world.closed, Rule.CLOSES, "it has not closed")
     ends = {state is ManagerState.END for state in world.invariants.state.values()}
     world.ledger.require(ends <= {True}, Rule.CLOSES, f"{world.invariants.state} after the end")
-    told = len(world.rig.events)
+    told = len(world.events)
     world.release()
     world.settle()
-    world.ledger.require(len(world.rig.events) == told, Rule.CLOSES, "events after the end")
+    world.ledger.require(len(world.events) == told, Rule.CLOSES, "events after the end")
     _check_refusal(world)
     world.ledger.raise_first()
 
 
-def _check_refusal(world: World) -> None:
-    for name in world.invariants.wanted or ("a",):
+def _check_refusal(world: AnyWorld) -> None:
+    for name in STREAMS:
         try:
             world.manager.get_servable_handle(name)
         except ClosedError:

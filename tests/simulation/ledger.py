@@ -40,6 +40,14 @@ class Rule(StrEnum):
     PLACES = "nothing waits for a place that is free, and no place is given twice"
     MEMORY = "what is set aside covers what is in memory, and is no more than there is"
     NO_FAULT = "the manager raises nothing and logs no fault of its own"
+    HELD_STANDS = "lookups in a held stream find what they found when it was held"
+    ONE_CHANGE = "a commit lets all its streams in by one change of what lookups find"
+    ANSWERED = "whoever asks is answered exactly once, and truly"
+    IN_USE = "a caching manager never takes out what is in use"
+    WITHIN_LIMIT = "a caching manager never has more in memory than its limit"
+    LEAST_RECENT = (
+        "a caching manager takes out what was used least recently, and no more than it takes"
+    )
     SETTLES = "once inputs stop, the system comes to rest within bounded steps"
     SETTLES_RIGHT = "at rest it serves exactly what is aspired and can be loaded"
     NOTHING_KEPT = "what is no longer aspired leaves nothing behind"
@@ -57,12 +65,18 @@ class Violation(AssertionError):  # noqa: N818 -- it is one, whoever is to blame
 
 @final
 class Model:
-    """A servable that knows whether it may still be used."""
+    """A servable that knows whether it may still be used.
 
-    def __init__(self, id: ServableId, loader: Loader, needs: int) -> None:
+    Attributes:
+        needs: How much memory its loader said that it would need.
+        more: How much more than that it needs, now that it is loaded; negative where it is less.
+    """
+
+    def __init__(self, id: ServableId, loader: Loader, needs: int, more: int = 0) -> None:
         self.id = id
         self.loader = loader
         self.needs = needs
+        self.more = more
         self.loaded = True
 
 

@@ -12,7 +12,7 @@ from tests.simulation.ledger import Ledger, Model, Rule
 
 if TYPE_CHECKING:
     from servman.loader import LoadContext, Loader
-    from tests.simulation.world import Options
+    from tests.simulation.options import Options
 
 
 class Kind(StrEnum):
@@ -38,10 +38,12 @@ class Wish(NamedTuple):
     kind: Kind = Kind.GOOD
     origin: str | None = None
     needs: int = 1
+    more: int = 0
 
     def __str__(self) -> str:
         place = f", from {self.origin}" if self.origin else ""
-        return f"{self.version} ({self.kind}{place}, needs {self.needs})"
+        more = f", then {self.needs + self.more}" if self.more else ""
+        return f"{self.version} ({self.kind}{place}, needs {self.needs}{more})"
 
 
 class PlantedError(Exception):
@@ -70,6 +72,7 @@ class PlantedLoader:
     """A loader that keeps the books.
 
     Attributes:
+        loaded: How many models of its own are in memory.
         attempt: The number of the last attempt.
         failure: What the last attempt raised.
     """
@@ -77,6 +80,8 @@ class PlantedLoader:
     def __init__(self, wish: Wish, ledger: Ledger, options: Options) -> None:
         self.kind = wish.kind
         self.needs = wish.needs
+        self.more = max(wish.more, -wish.needs)
+        self.loaded = 0
         self.attempt = 0
         self.failure: type[BaseException] | None = None
         self._ledger = ledger
@@ -85,14 +90,12 @@ class PlantedLoader:
         self._failures, self._error = _FAILURES.get(wish.kind, (0, PlantedError))
 
     def estimate_resources(self) -> ResourceAllocation:
-        return ResourceAllocation({MAIN_MEMORY: self.needs})
+        return ResourceAllocation({MAIN_MEMORY: self.needs + (self.more if self.loaded else 0)})
 
     def load(self, context: LoadContext) -> Model | None:
         if self._gives_up and context.cancelled.is_set():
             # It may have been given up and tried anew since: it is no longer the one that counts.
-            model = Model(context.id, self, self.needs)
-            self._ledger.loaded(model, late=True)
-            return model
+            return self._model(context, late=True)
         self._check(context)
         self.attempt = context.attempt
         self.failure = self._planned()
@@ -101,17 +104,22 @@ class PlantedLoader:
             raise self.failure("planted")
         if self.kind is Kind.NOTHING:
             return None
-        model = Model(context.id, self, self.needs)
-        self._ledger.loaded(model, late=False)
-        return model
+        return self._model(context, late=False)
 
     def unload(self, servable: object) -> None:
         assert isinstance(servable, Model)
+        self.loaded -= 1
         self._ledger.unloaded(servable)
         if self.kind is Kind.UNLOAD_RAISES:
             raise PlantedError("planted in unload")
         if self.kind is Kind.UNLOAD_EXITS:
             raise SystemExit(3)
+
+    def _model(self, context: LoadContext, *, late: bool) -> Model:
+        self.loaded += 1
+        model = Model(context.id, self, self.needs, self.more)
+        self._ledger.loaded(model, late=late)
+        return model
 
     def _planned(self) -> type[BaseException] | None:
         if self._failures == 0:

@@ -10,6 +10,7 @@ from servman.manager.handle import Entry, ServableHandle
 from servman.manager.messages import (
     Drained,
     Serve,
+    Served,
     StartUnload,
 )
 from servman.manager.serving import ServingMap, StreamEntry
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 
 @fault("serving map", "what goes is still found")
 def _still_found(patch: pytest.MonkeyPatch) -> None:
-    replace = ServingMap.replace
+    make = Actor._stream_entry
 
-    def merging(self: ServingMap, name: str, versions: Any, newest: int | None) -> None:
-        replace(self, name, {**self.entries(name), **versions}, newest)
+    def merging(self: Actor, name: str, served: Served) -> StreamEntry | None:
+        before = self.serving.entries(name)
+        entry = make(self, name, served)
+        now = entry.versions if entry is not None else {}
+        return StreamEntry({**before, **now}, served.newest) if before or now else None
 
-    patch.setattr(ServingMap, "replace", merging)
+    patch.setattr(Actor, "_stream_entry", merging)
 
 
 @fault("serving map", "the latest is the earliest")
@@ -45,12 +49,13 @@ def _wrong_latest(patch: pytest.MonkeyPatch) -> None:
 
 @fault("serving map", "the newest is the latest that serves")
 def _wrong_newest(patch: pytest.MonkeyPatch) -> None:
-    replace = ServingMap.replace
+    make = StreamEntry.__init__
 
-    def lenient(self: ServingMap, name: str, versions: Any, newest: int | None) -> None:
-        replace(self, name, versions, max(versions, default=None))
+    def lenient(self: StreamEntry, versions: Any, newest: int | None) -> None:
+        del newest
+        make(self, versions, max(versions))
 
-    patch.setattr(ServingMap, "replace", lenient)
+    patch.setattr(StreamEntry, "__init__", lenient)
 
 
 @fault("actor", "the entries of a stream are made anew when another version comes or goes")
@@ -58,7 +63,8 @@ def _new_entries(patch: pytest.MonkeyPatch) -> None:
     serve = Actor._serve
 
     def anew(self: Actor, order: Serve) -> None:
-        self.serving.streams.pop(order.name, None)
+        for name in order.streams:
+            self.serving.streams.pop(name, None)
         serve(self, order)
 
     patch.setattr(Actor, "_serve", anew)

@@ -11,8 +11,8 @@ from tests.simulation.decisions import Aspire, Settle
 from tests.simulation.faults import FAULTS
 from tests.simulation.history import History, minimised, run
 from tests.simulation.loaders import Kind, Wish
+from tests.simulation.options import Options
 from tests.simulation.plants import Fault, seeds_to_find
-from tests.simulation.world import Options
 
 MOST = 400
 ONE_OF_EACH_PART = {fault.part: fault for fault in reversed(FAULTS)}.values()

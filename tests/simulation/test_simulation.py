@@ -9,7 +9,7 @@ from servman.reasons import ReasonCode
 from tests.simulation.history import History, minimised, run
 from tests.simulation.ledger import Ledger
 from tests.simulation.loaders import Wish, make, memory_of
-from tests.simulation.world import Options
+from tests.simulation.options import Options
 from tests.unit.manager.rig import Rig
 
 SEEDS = 1_000

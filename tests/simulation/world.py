@@ -1,147 +1,103 @@
-"""A whole manager on one thread: what the decisions of a simulation act on."""
+"""A whole manager on one thread: what the decisions of a simulation act on, whichever manager it is."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final, final
+from abc import ABC, abstractmethod
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from servman.errors import ClosedError, FailedPreconditionError, NotFoundError
-from servman.ids import ServableId
-from servman.manager import (
-    AspiredVersionPolicy,
-    AvailabilityPreservingPolicy,
-    ResourceTracker,
-)
+from servman.events import EventBus
+from servman.manager import ResourceTracker
 from servman.manager.messages import CloseRequested
-from tests.simulation.invariants import Invariants
+from servman.testing import FakeClock, ManualPool
+from tests.simulation.bench import Bench, Knot
 from tests.simulation.ledger import Ledger, Model, Rule
-from tests.simulation.loaders import FileLoader, Wish, make, memory_of, retriable
-from tests.unit.manager.rig import Rig
+from tests.simulation.loaders import FileLoader, memory_of, retriable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from servman.events import Event as BusEvent
+    from servman.ids import ServableId
     from servman.manager import ServableHandle
+    from servman.manager.base import Manager
     from servman.manager.messages import Effect, Event
-    from servman.testing import ManualPool
+    from servman.manager.options import ManagerOptions
+    from tests.simulation.invariants import Invariants
+    from tests.simulation.options import Options
+
+M = TypeVar("M", bound="Manager")
+R = TypeVar("R", bound="Invariants")
 
 _MOST_STEPS: Final = 500
 """Steps and jobs after which a manager without inputs counts as one that does not settle."""
 
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the simulated manager is set up. A further option of the manager's is a field more."""
-
-    policy: AspiredVersionPolicy = AvailabilityPreservingPolicy()  # noqa: RUF009 -- keeps nothing
-    num_load_threads: int = 2
-    num_unload_threads: int = 1
-    max_num_load_retries: int = 1
-    load_retry_interval: float = 5.0
-    load_timeout: float | None = None
-    memory: int | None = None
-
-    def __str__(self) -> str:
-        values = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return ", ".join(
-            f"{name}={type(value).__name__ if name == 'policy' else value}"
-            for name, value in values
-        )
+_ROUNDS: Final = 7
+"""Turns of the clock that bring a manager without inputs to rest: all its retries, and then some."""
 
 
-@final
-class Bench:
-    """One of the manager's pools, whose jobs finish when told to.
-
-    Attributes:
-        hung: Jobs that have begun and do not return until they are thawed.
-    """
-
-    def __init__(self, pool: ManualPool) -> None:
-        self.pool = pool
-        self.hung: list[Callable[[], None]] = []
-
-    @property
-    def outstanding(self) -> int:
-        """How many jobs were begun and have not returned."""
-        return len(self.pool.jobs) + len(self.hung)
-
-    def finish(self, index: int) -> None:
-        """Let one of the jobs return, if there is one."""
-        if self.pool.jobs:
-            self.pool.run(index % len(self.pool.jobs))
-
-    def hang(self, index: int) -> None:
-        """Let one of the jobs hang, if there is one."""
-        if self.pool.jobs:
-            self.hung.append(self.pool.jobs.pop(index % len(self.pool.jobs)))
-
-    def thaw(self) -> int:
-        """Let what hangs return at last; return how many jobs that were."""
-        hung, self.hung = self.hung, []
-        for job in hung:
-            job()
-        return len(hung)
-
-
-@final
-class Knot:
-    """A handle in a reference cycle, whose finaliser uses the servable."""
-
-    def __init__(self, number: int, handle: ServableHandle[Model], world: World) -> None:
-        self._knot = self
-        self._number = number
-        self._handle = handle
-        self._world = world
-
-    def __del__(self) -> None:
-        self._world.finalise(self._number, self._handle)
-
-
-@final
-class World:
-    """The manager, its clients and its loaders.
+class World(ABC, Generic[M, R]):
+    """A manager, its clients and its loaders.
 
     Attributes:
         trace: What happened: decisions and events, oldest first.
+        events: What was published, oldest first.
         finalising: Whether a finaliser runs. Weak references to what it uses are dead already.
     """
+
+    manager: M
+    invariants: R
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.ledger = Ledger()
         self.trace: list[object] = []
+        self.clock = FakeClock()
+        self.bus = EventBus(clock=self.clock)
+        self.events: list[BusEvent] = []
+        self.loads, self.unloads = (
+            Bench(ManualPool(options.num_load_threads)),
+            Bench(ManualPool(options.num_unload_threads)),
+        )
+        self.revisions = Bench(ManualPool())
+        self.benches = (self.loads, self.unloads, self.revisions)
         needs = options.memory
         self.tracker = ResourceTracker(memory_of(needs)) if needs is not None else None
-        self.rig = Rig(
-            policy=options.policy,
-            num_load_threads=options.num_load_threads,
-            num_unload_threads=options.num_unload_threads,
-            max_num_load_retries=options.max_num_load_retries,
-            load_retry_interval=options.load_retry_interval,
-            should_retry=retriable,
-            load_timeout=options.load_timeout,
-            resource_tracker=self.tracker,
-        )
-        self.manager = self.rig.manager
-        self.loads, self.unloads = Bench(self.rig.loads), Bench(self.rig.unloads)
-        self.revisions = Bench(self.rig.revisions)
-        self.rig.loads.size = options.num_load_threads
-        self.rig.unloads.size = options.num_unload_threads
-        self.benches = (self.loads, self.unloads, self.revisions)
-        self.invariants = Invariants(self, self.ledger)
         self.handles: dict[int, ServableHandle[Model]] = {}
         self.deadline: float | None = None
         self.finalising = False
+        self._make()
         self._follow()
+
+    @abstractmethod
+    def _make(self) -> None:
+        """Make the manager, and the invariants that are to hold of it."""
+
+    def _common(self) -> ManagerOptions:
+        """Return the options that every manager takes."""
+        options = self.options
+        return {
+            "clock": self.clock,
+            "event_bus": self.bus,
+            "num_load_threads": options.num_load_threads,
+            "num_unload_threads": options.num_unload_threads,
+            "max_num_load_retries": options.max_num_load_retries,
+            "load_retry_interval": options.load_retry_interval,
+            "should_retry": retriable,
+            "load_timeout": options.load_timeout,
+            "resource_tracker": self.tracker,
+            "_pools": (self.loads.pool, self.unloads.pool, self.revisions.pool),
+        }
 
     def _follow(self) -> None:
         """Listen to what the manager takes up and what it publishes."""
         reconciler = self.manager._actor._reconciler
+        chance = Random(self.options.chance).random  # noqa: S311 -- a history, not a secret
+        reconciler._options = dataclasses.replace(reconciler._options, chance=chance)
         take = reconciler.take
 
         def spy(event: Event | None, now: float) -> Sequence[Effect]:
@@ -149,10 +105,11 @@ class World:
             return take(event, now)
 
         reconciler.take = spy  # type: ignore[method-assign, assignment] # a spy on this one manager
-        self.rig.bus.attach(self)
+        self.bus.attach(self)
 
     def record(self, event: BusEvent) -> None:
         """Follow what is published."""
+        self.events.append(event)
         self.trace.append(event)
         self.invariants.record(event)
 
@@ -168,6 +125,11 @@ class World:
         """Whether a close was asked for."""
         return self.manager._closing
 
+    @property
+    def reserved(self) -> ResourceTracker | None:
+        """What sets aside what loads need, whoever made it."""
+        return self.manager._actor._reconciler._tracker
+
     def finds(self, id: ServableId) -> bool:
         """Whether a lookup of *id* finds a model that may be used."""
         try:
@@ -182,19 +144,23 @@ class World:
         """Let the manager do one turn; return whether it did anything."""
         before = self.closed
         self.invariants.before_step()
-        stepped = self.manager.step()
+        stepped = self.manager._actor.step()
         self.invariants.after_step(idle=not stepped)
         if self.closed and not before:
             self._check_close()
         return stepped
 
     def _check_close(self) -> None:
-        left = self.rig.report().left
-        early = self.deadline is None or self.rig.clock.monotonic() < self.deadline
+        left = self.report()
+        early = self.deadline is None or self.clock.monotonic() < self.deadline
         self.ledger.require(not (early and left), Rule.CLOSES, f"{left} left before the deadline")
         models = {one.id for each in self.ledger.in_memory.values() for one in each}
         named = {one.id for one in left}
         self.ledger.require(models <= named, Rule.CLOSES, f"{models} left, {named} reported")
+
+    def report(self) -> tuple[Any, ...]:
+        """Return what the manager, which has closed, says to have left."""
+        return self.manager.close(0).left
 
     def settle(self) -> None:
         """Step and run jobs until nothing is left to do at this time; what hangs goes on hanging."""
@@ -206,11 +172,6 @@ class World:
         self.ledger.blame(Rule.SETTLES, f"{_MOST_STEPS} steps did not settle it")
 
     # ---- clients -------------------------------------------------------------------------------
-
-    def aspire(self, name: str, wishes: Sequence[Wish]) -> None:
-        """Aspire exactly *wishes*."""
-        entries = [make(name, wish, self.ledger, self.options) for wish in wishes]
-        self.manager.set_aspired_versions(name, entries)
 
     def take(self, number: int, request: str) -> None:
         """Take a handle, unless one of that number is open or nothing is found."""
@@ -274,7 +235,7 @@ class World:
         """Do what `close` does before it waits."""
         if self.closing:
             return
-        self.deadline = None if timeout is None else self.rig.clock.monotonic() + timeout
+        self.deadline = None if timeout is None else self.clock.monotonic() + timeout
         self.manager._closing = True
         self.manager._actor.post(CloseRequested(self.deadline))
 
@@ -282,7 +243,7 @@ class World:
         """Call a method of the manager's that may refuse."""
         try:
             call(id)
-        except (NotFoundError, FailedPreconditionError) as error:
+        except (NotFoundError, FailedPreconditionError, ClosedError) as error:
             self.trace.append(f"refused: {error}")
 
     def change_files(self, name: str) -> None:
@@ -299,3 +260,47 @@ class World:
             self.close(number)
         gc.collect()
         return count + sum(one.thaw() for one in self.benches)
+
+    # ---- how it ends ---------------------------------------------------------------------------
+
+    def come_to_rest(self) -> None:
+        """Let go of what holds the manager up, and let it and the time go on until nothing moves."""
+        for _ in range(_ROUNDS):
+            self.release()
+            self.settle()
+            self.clock.advance(5.0)
+        self.settle()
+        self.ledger.raise_first()
+
+    @abstractmethod
+    def check_rest(self) -> None:
+        """What is wanted serves, or has failed for a planted reason; nothing is on its way."""
+
+    @abstractmethod
+    def let_all_go(self) -> None:
+        """Want nothing any more, as far as this manager can be told so."""
+
+    def check_nothing_kept(self) -> None:
+        """What is no longer wanted has left nothing behind."""
+        actor = self.manager._actor
+        reconciler = actor._reconciler
+        kept = (
+            *self.manager.snapshots(),
+            *self.manager.list_available_ids(),
+            *actor._kept,
+            *reconciler._streams,
+            *reconciler._incarnations,
+            *reconciler._given_up,
+            *reconciler._wanting,
+            *reconciler._replies,
+            *reconciler._held,
+            *self.ledger.late,
+            *(self.reserved.used.quantities if self.reserved is not None else ()),
+        )
+        self.ledger.require(not kept, Rule.NOTHING_KEPT, f"{kept} kept")
+        in_memory = [one.id for models in self.ledger.in_memory.values() for one in models]
+        self.ledger.require(not in_memory, Rule.UNLOADED_ONCE, f"{in_memory} never unloaded")
+        self.ledger.raise_first()
+
+
+AnyWorld = World[Any, Any]
