@@ -9,25 +9,35 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import detection, handles, waking
+from tests.bench import (
+    detection,
+    handles,
+    neighbours,
+    polling,
+    saved_models,
+    streams,
+    swaps,
+    waking,
+)
 from tests.bench.measure import Row
+
+_VERDICTS = {True: "[green]holds[/]", False: "[red]missed[/]", None: ""}
 
 
 def main() -> int:
     """Measure, print, and return how many bars were missed."""
     console = Console(width=170 if not sys.stdout.isatty() else None)
     rows: list[Row] = []
-    for part in (handles, detection, waking):
+    for part in (handles, swaps, detection, polling, waking, streams, neighbours, saved_models):
         console.print(f"measuring {part.__name__.rsplit('.', 1)[-1]} ...")
         rows.extend(part.rows())
     table = Table(title=f"Python {platform.python_version()}, {os.cpu_count()} cores")
     for heading in ("what", "figure", "floor in the same run", "bar", ""):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        verdict = "[green]holds[/]" if row.holds else "[red]missed[/]"
-        table.add_row(row.what, row.figure, row.floor, row.bar, verdict)
+        table.add_row(row.what, row.figure, row.floor, row.bar, _VERDICTS[row.holds])
     console.print(table)
-    return sum(not row.holds for row in rows)
+    return sum(row.holds is False for row in rows)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ RUNS = 5
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report."""
+    """One line of the report; without a bar there is nothing to hold."""
 
     what: str
     figure: str
-    floor: str
-    bar: str
-    holds: bool
+    floor: str = "-"
+    bar: str = "-"
+    holds: bool | None = None
 
 
 def ratios(subjects: dict[str, Callable[[], None]], floor: Callable[[], None]) -> list[Row]:
