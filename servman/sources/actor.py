@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 from typing import TYPE_CHECKING, final
 
-from servman.sources.look import Lookout
+from servman.log import Log
+from servman.sources.lookout import Lookout
+from servman.sources.rounds import Rounds
 from servman.sources.stream import MonitoredStream, Versions
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from servman.sources.watcher import Watcher
     from servman.threads import Pool
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @final
@@ -46,11 +47,10 @@ class SourceActor:
         watcher: Watcher,
     ) -> None:
         self._clock = clock
-        self._poll_interval = poll_interval
         self._keep_last = keep_last
         self._watcher = watcher
         self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._next_round = clock.monotonic() if poll_interval >= 0 else None
+        self._rounds = Rounds(clock, poll_interval)
         self.lookout = Lookout(lister, pool, clock, self.wake)
         self.target: Target[str] | None = None
         self.closed = False
@@ -69,7 +69,7 @@ class SourceActor:
         while not self.closed:
             job = self._clock.receive(self._mailbox, self._deadline())
             try:
-                self._begin_round_if_due()
+                self._begin_what_is_due()
                 self._turn(job)
             except BaseException:  # noqa: BLE001 -- the thread survives what one step raises
                 _log.exception("the source failed at a step; it goes on")
@@ -77,7 +77,7 @@ class SourceActor:
 
     def step(self) -> bool:
         """Do what is due now, the next round included; return whether anything was."""
-        due = self._begin_round_if_due()
+        due = self._begin_what_is_due()
         return self._turn(self._next_job()) or due
 
     def work_off(self) -> None:
@@ -94,21 +94,23 @@ class SourceActor:
                 sent = before.sent if before is not None else None
                 stream = MonitoredStream(servable, keep_last=self._keep_last, sent=sent)
                 self.streams[name] = stream
+                self._rounds.add(name)
                 added.append(stream)
         return added
 
     def reconfigure(self, servables: Mapping[str, ServableToMonitor]) -> None:
         """Look after *servables* and no others; see `FileSystemStoragePathSource.update_config`."""
         for name in [name for name in self.streams if name not in servables]:
+            self._rounds.remove(name)
             if self.streams.pop(name).sent:
                 self._send(name, ())
         for stream in self.add(servables):
-            self._begin(stream)
+            self._begin(stream, urgent=True)
         self._watcher.retain({servable.base_path for servable in servables.values()})
 
     def begin_round(self) -> None:
         """Look at every base path; a look in flight is repeated, for it may have seen less."""
-        self._put_off_round()
+        self._rounds.put_off()
         for stream in self.streams.values():
             self._begin(stream, again=True)
 
@@ -116,7 +118,7 @@ class SourceActor:
         """Look at *path* for each servable that has it: something has happened there."""
         for stream in self.streams.values():
             if stream.servable.base_path == path:
-                self._begin(stream, again=True)
+                self._begin(stream, again=True, urgent=True)
 
     def hanging_for(self, place: Place) -> float | None:
         """Return for how many seconds a look at *place* has been hanging; None if none is."""
@@ -146,26 +148,21 @@ class SourceActor:
         return self.lookout.dispatch() or taken > 0 or job is not None
 
     def _deadline(self) -> float | None:
-        instants = (self._next_round, self.lookout.next_check)
+        instants = (self._rounds.next_instant, self.lookout.next_check)
         return min((instant for instant in instants if instant is not None), default=None)
 
-    def _put_off_round(self) -> None:
-        interval = self._poll_interval
-        self._next_round = self._clock.monotonic() + interval if interval > 0 else None
-
-    def _begin_round_if_due(self) -> bool:
-        if self._next_round is None or self._clock.monotonic() < self._next_round:
-            return False
-        self._put_off_round()
-        for stream in self.streams.values():
+    def _begin_what_is_due(self) -> bool:
+        due = self._rounds.due(self.streams.values(), self._watcher.tells_all)
+        for stream in due:
             self._begin(stream)
-        return True
+        return bool(due)
 
-    def _begin(self, stream: MonitoredStream, *, again: bool = False) -> None:
+    def _begin(self, stream: MonitoredStream, *, again: bool = False, urgent: bool = False) -> None:
         if self.target is None:  # configured before it is connected; looked at when it is started
             return
         place = stream.place
-        flying = self.lookout.begin(place, stream, identify=self._watcher.is_watched(place[1]))
+        identify = self._watcher.is_watched(place[1])
+        flying = self.lookout.begin(place, stream, identify=identify, urgent=urgent)
         # One that was queued but not begun will see all that has happened until now.
         if flying is not None and again and flying.begun is not None:
             stream.look_again = True
@@ -176,18 +173,22 @@ class SourceActor:
         if stream is None or stream.place != look.place:
             return
         if look.owner is not stream:  # configured anew since the look began
-            self._begin(stream)
+            self._begin(stream, urgent=True)
             return
         versions = stream.take(look, now)
         if look.failure is None:
             self._watcher.attend(path, look.identity)
         else:
             self._watcher.release(path)
-        if versions is not None and self._send(name, versions):
-            stream.sent = versions
+        is_told = True
+        if versions is not None:
+            is_told = self._send(name, versions)
+            if is_told:
+                stream.sent = versions
+        self._rounds.note(name, look, stream.recheck, is_told=is_told)
         if stream.look_again:
             stream.look_again = False
-            self._begin(stream)
+            self._begin(stream, urgent=True)
 
     def _send(self, name: str, versions: Versions) -> bool:
         if self.target is None or self.closed:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from servman.errors import InvalidArgumentError
 from servman.ids import check_name
+from servman.sources.completeness import Completeness, Settled, immediate
 from servman.sources.versions import All, Latest, Specific, VersionPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 @final
@@ -24,7 +26,12 @@ class ServableToMonitor:
     Attributes:
         name: The stream.
         base_path: An absolute path; "~" is not expanded. Slashes at its end are taken off.
-        version_policy: Which of the versions there are aspired.
+        version_policy: Which of the complete versions there are aspired.
+        completeness: When a version there is complete.
+        servable_versions_always_present: Whether an empty list may not take the place of another, for
+            this servable; None for what the source says.
+        fail_if_zero_versions_at_startup: Whether `start` and `update_config` raise when this servable
+            has no versions; None for what the source says.
 
     Threads: immutable; any thread.
     """
@@ -32,11 +39,18 @@ class ServableToMonitor:
     name: str
     base_path: str
     version_policy: VersionPolicy = Latest(1)  # noqa: RUF009 -- it is immutable
+    completeness: Completeness = immediate
+    servable_versions_always_present: bool | None = field(default=None, kw_only=True)
+    fail_if_zero_versions_at_startup: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.base_path, str):
             path = self.base_path.rstrip("/") or self.base_path[:1]
             object.__setattr__(self, "base_path", path)
+
+    def path_of(self, name: str) -> str:
+        """Return the path of what is called *name* in the base path, spelled as it is."""
+        return os.path.join(self.base_path, name)  # noqa: PTH118 -- keeps the spelling
 
 
 def check_servables(servables: Iterable[ServableToMonitor]) -> dict[str, ServableToMonitor]:
@@ -75,4 +89,18 @@ def _faults(servable: ServableToMonitor) -> list[str]:
             f"servable {servable.name!r}: {policy!r} is not a version policy; pass"
             " Latest(n), All() or Specific(...)"
         )
+    faults.extend(_option_faults(servable))
     return faults
+
+
+def _option_faults(servable: ServableToMonitor) -> Iterator[str]:
+    completeness: object = servable.completeness
+    if not isinstance(completeness, Settled) and not callable(completeness):
+        yield (
+            f"servable {servable.name!r}: {completeness!r} does not tell what is complete; pass"
+            " immediate, settled(seconds), marker(name) or a callable"
+        )
+    for option in ("servable_versions_always_present", "fail_if_zero_versions_at_startup"):
+        value: object = getattr(servable, option)
+        if value is not None and not isinstance(value, bool):
+            yield f"servable {servable.name!r}: {option} is {value!r}; pass True, False or None"

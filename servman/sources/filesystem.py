@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 from servman.clock import Clock, SystemClock, deadline_after
@@ -14,23 +14,26 @@ from servman.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from servman.ids import ServableRequest
+from servman.forks import watch
+from servman.log import Log
 from servman.sources.actor import SourceActor
 from servman.sources.config import ServableToMonitor, check_servables
-from servman.sources.look import CallingThread, Lister, Look, list_directory
+from servman.sources.listing import Listings
+from servman.sources.startup import StartupCheck
 from servman.sources.status import Findings, SourceStatus
-from servman.sources.versions import select
 from servman.sources.watcher import Watcher
-from servman.threads import Pool, Thread, WorkerPool, join, refuse_own_thread, spawn
+from servman.threads import CallingThread, Pool, Thread, WorkerPool, join, refuse_own_thread, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from servman.flow import Target
+    from servman.ids import ServableRequest
     from servman.reasons import Reason
+    from servman.sources.look import Lister
     from servman.sources.stream import MonitoredStream
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @final
@@ -42,31 +45,41 @@ class FileSystemStoragePathSource:
     2. A list is sent when it differs from the one last sent for the servable. That a base path could
        not be read is never sent, and least of all as an empty list: the last list stands. A base path
        that can be read and holds no versions is sent as the empty list.
-    3. A payload is the path of a version directory: the base path joined with the name as spelled on
+    3. Only complete versions are aspired; see `Completeness`. While all that the policy would choose are
+       incomplete nothing is sent. Once aspired, a version stays so until its directory has gone or the
+       policy chooses others, whatever happens in it.
+    4. A payload is the path of a version directory: the base path joined with the name as spelled on
        disk. It is the origin too.
-    4. Once started, all its work is done on threads of its own, and no call but `close` waits for
+    5. Once started, all its work is done on threads of its own, and no call but `close` waits for
        it. The target is called on one of them.
-    5. Before `start`, or without it, there are no threads: `poll`, `update_config` and `step` work on
+    6. Before `start`, or without it, there are no threads: `poll`, `update_config` and `step` work on
        the calling thread and return when they are done, so that what they do can be foretold. File
        events are not followed then. Call from one thread at a time.
 
     Not promised: that a version which comes and goes between two looks is ever seen.
 
+    A base path that hangs costs a thread until it comes back. Where eight hang on one storage, which is a mount
+    (elsewhere than on Linux: two levels of directories), no other on it is looked at until one of them is back, and
+    their status says so. Never do more than 80 threads look: should all of them hang, the source waits.
+
     Args:
         servables: What to look after.
         poll_interval: Seconds from the beginning of one round of looks to the next. 0: one round at
             the start; negative: none. Changes of the configuration, `poll`, and file events make it look
-            at once in any case.
+            at once in any case. A base path whose file events are followed is part of every tenth round
+            only, in case one was lost, unless a link in the path could be switched without an event.
         watch: Whether to follow file events in the base paths. They are a hint that saves waiting for
-            the poll: on network file systems they do not tell of what other machines do.
+            the poll. Where they cannot be followed, and where they do not tell of what other machines do
+            (network file systems and FUSE), the log says so once, the status each time, and it polls.
         max_watches: How many base paths are watched at most, each of which costs a thread; the others
             are polled.
         fail_if_zero_versions_at_startup: Whether `start` and `update_config` look first, and raise for a
-            servable without versions.
+            servable without versions. Versions that are not complete yet count. A servable may say otherwise.
         servable_versions_always_present: Whether an empty list may never take the place of another;
-            that it would have is shown as an error in the status.
+            that it would have is shown as an error in the status. A servable may say otherwise.
         clock: The time.
-        lister: Returns the names in a base path and whether each is a directory; raises `OSError`.
+        lister: Returns the names in a base path and whether each is a directory; raises `OSError`. By
+            default the file system's.
         pool: Runs the looks; by default threads of the source's own.
         watcher: Follows the file events; by default made from the options above.
 
@@ -87,7 +100,7 @@ class FileSystemStoragePathSource:
         fail_if_zero_versions_at_startup: bool = False,
         servable_versions_always_present: bool = False,
         clock: Clock | None = None,
-        lister: Lister = list_directory,
+        lister: Lister | None = None,
         pool: Pool | None = None,
         watcher: Watcher | None = None,
     ) -> None:
@@ -95,7 +108,9 @@ class FileSystemStoragePathSource:
             raise InvalidArgumentError("poll_interval is not a number; pass seconds")
         self._clock: Clock = clock or SystemClock()
         self._fail_if_zero_versions = fail_if_zero_versions_at_startup
-        self._lister = lister
+        self._listings = Listings(self._clock)
+        lister = lister or self._listings
+        self._startup = StartupCheck(lister, self._clock)
         self._own_pool = pool is None
         if watcher is None:
             watch_pool = WorkerPool("source-watch", 1, self._clock)
@@ -131,25 +146,27 @@ class FileSystemStoragePathSource:
     def start(self) -> None:
         """Begin to look and to follow file events, on threads of the source's own. Idempotent.
 
-        Blocks: never; with *fail_if_zero_versions_at_startup*, as long as the storages take.
+        Blocks: never; with *fail_if_zero_versions_at_startup*, until the base paths have been looked at, and
+            no longer than until none of them has answered for a second.
 
         Raises:
             FailedPreconditionError: There is no target.
             NotFoundError, FailedPreconditionError: *fail_if_zero_versions_at_startup* is set, and a
-                servable has no versions or its base path cannot be read. Nothing was started.
+                servable has no versions, or its base path cannot be read or hangs. Nothing was started.
             ClosedError: The source was closed.
         """
         self._require_open()
         self._require_target("start()")
-        if self._thread is None and self._fail_if_zero_versions:
-            self._require_versions(self._servables)
+        if self._thread is None:
+            self._require_versions(self._servables.values(), on_threads=True)
+        watch(self)
         with self._lock:
             self._require_open()
             if self._thread is None:
                 if self._own_pool:
                     self._actor.lookout.pool = WorkerPool("source-look", 1, self._clock)
                 self._watcher.start(self._actor.post, self._actor.look_at_path)
-                self._thread = spawn("source", self._actor.run)
+                self._thread = spawn("source", self._actor.run, owner=self)
 
     def update_config(self, servables: Iterable[ServableToMonitor]) -> None:
         """Look after *servables* from now on, and no others.
@@ -159,7 +176,7 @@ class FileSystemStoragePathSource:
         alone.
 
         Blocks: never, once started; before, until the looks are done. With
-            *fail_if_zero_versions_at_startup*, as long as the storages take.
+            *fail_if_zero_versions_at_startup*, as `start` does, for what is new or changed.
 
         Raises:
             InvalidArgumentError: Something in it can never be right; all faults are listed.
@@ -168,12 +185,14 @@ class FileSystemStoragePathSource:
         """
         checked = check_servables(servables)
         self._require_open()
-        if self._fail_if_zero_versions:
-            self._require_versions(checked)
+        before = self._servables
+        new = [one for name, one in checked.items() if before.get(name) != one]
+        self._require_versions(new, on_threads=self._thread is not None)
         with self._lock:
             self._require_open()
             self._servables = checked
             self._actor.post(functools.partial(self._actor.reconfigure, checked))
+        self._listings.retain({servable.base_path for servable in checked.values()})
         self._work_off()
 
     def poll(self) -> None:
@@ -222,8 +241,9 @@ class FileSystemStoragePathSource:
             return SourceStatus()
         hanging = self._actor.hanging_for((name, servable.base_path))
         since = None if hanging is None else self._clock.wall() - hanging
-        watched = self._watcher.is_watched(servable.base_path)
-        return stream.status(watched=watched, looking_since=since)
+        why_not = self._watcher.why_not_watched(servable.base_path)
+        status = stream.status(watched=why_not is None, looking_since=since)
+        return status if status.last_look is None else replace(status, why_not_watched=why_not)
 
     def explain(self, request: ServableRequest) -> Reason | None:
         """Return why *request* is not aspired; None where it is, or the servable is none of ours."""
@@ -286,14 +306,12 @@ class FileSystemStoragePathSource:
         if self._actor.target is None:
             raise FailedPreconditionError(f"call connect(source, target) before {what}")
 
-    def _require_versions(self, servables: Mapping[str, ServableToMonitor]) -> None:
-        for servable in servables.values():
-            look = Look((servable.name, servable.base_path))
-            look.run(self._lister, self._clock)
-            if look.failure is not None and look.failure.error is not None:
-                raise look.failure.error
-            selection = select(look.entries or (), servable.version_policy)
-            if not selection.aspired:
-                request = ServableRequest.latest(servable.name)
-                reason = Findings(servable).explain_selection(request, selection)
-                raise NotFoundError(str(reason), reason=reason)
+    def _may_be_empty(self, servable: ServableToMonitor) -> bool:
+        override = servable.fail_if_zero_versions_at_startup
+        return not (self._fail_if_zero_versions if override is None else override)
+
+    def _require_versions(
+        self, servables: Iterable[ServableToMonitor], *, on_threads: bool
+    ) -> None:
+        demanding = [servable for servable in servables if not self._may_be_empty(servable)]
+        self._startup.require_versions(demanding, on_threads=on_threads)

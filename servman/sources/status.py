@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from servman.ids import Selector
 from servman.reasons import Reason, ReasonCode
+from servman.sources.completeness import immediate, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from servman.errors import ServmanError
     from servman.ids import ServableRequest
     from servman.sources.config import ServableToMonitor
-    from servman.sources.versions import IgnoredName, Selection
+    from servman.sources.versions import IgnoredName, IncompleteVersion, Selection
 
 _LISTED: Final = 8
 """How many names or versions a text lists at most."""
@@ -35,7 +36,9 @@ class SourceStatus:
         found: The versions that the last successful look found, ascending.
         missing: The versions that the policy names and that were not found.
         ignored: The names in the base path that are not versions, each with why.
+        incomplete: The versions that would be aspired, were they complete, each with what it lacks.
         watched: Whether file events are followed there; where not, changes are noticed at polls.
+        why_not_watched: Why they are not followed; None where they are, and before the first look.
 
     Threads: immutable; any thread.
     """
@@ -49,7 +52,9 @@ class SourceStatus:
     found: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     ignored: tuple[IgnoredName, ...] = ()
+    incomplete: tuple[IncompleteVersion, ...] = ()
     watched: bool = False
+    why_not_watched: str | None = None
 
 
 @final
@@ -61,7 +66,7 @@ class Findings:
         servable: What was configured.
         aspired: The versions last sent.
         selection: What the last successful look came to; None before it.
-        failure: Why the last look told nothing to act on.
+        failure: Why the last look could not read the base path; None if it could.
         hanging: For how many seconds a look has been hanging; None while none does.
     """
 
@@ -79,7 +84,7 @@ class Findings:
             return self._reason(
                 ReasonCode.BASE_PATH_UNREADABLE,
                 f"a look at base path {self._path} has not returned for {self.hanging:.0f} s; check the"
-                " storage that it is on",
+                f" storage that it is on{self._check}",
                 hanging=self.hanging,
             )
         if self.failure is not None:
@@ -94,6 +99,12 @@ class Findings:
     def _path(self) -> str:
         return self.servable.base_path
 
+    @property
+    def _check(self) -> str:
+        if self.servable.completeness is immediate:
+            return ""
+        return f", and the check of what is complete, {told(self.servable.completeness)}"
+
     def _is_aspired(self, request: ServableRequest) -> bool:
         if request.selector is Selector.SPECIFIC:
             return request.version in self.aspired
@@ -106,10 +117,13 @@ class Findings:
             return self._no_versions(selection)
         if version is not None and version not in selection.names:
             return self._not_on_disk(selection, (version,))
+        waited_for = [one for one in selection.incomplete if version in (one.version, None)]
+        if waited_for:
+            return self._incomplete(waited_for)
         if version is None and selection.missing:
             return self._not_on_disk(selection, selection.missing)
         what = "a version" if version is None else f"version {version}"
-        takes = f"{self.servable.version_policy} takes {_listed(selection.aspired)}"
+        takes = f"{self.servable.version_policy} takes {listed(selection.aspired)}"
         return self._reason(
             ReasonCode.NOT_CHOSEN,
             f"the version policy does not choose {what}: {takes}; change the policy if it should",
@@ -119,17 +133,26 @@ class Findings:
 
     def _not_on_disk(self, selection: Selection, versions: tuple[int, ...]) -> Reason:
         ignored = [one for one in selection.ignored if one.version in versions]
-        but = f", but {_listed(ignored)}" if ignored else ""
+        but = f", but {listed(ignored)}" if ignored else ""
         return self._reason(
             ReasonCode.NOT_ON_DISK,
-            f"version {_listed(versions)} is not in {self._path} (found {_listed(selection.names)}"
+            f"version {listed(versions)} is not in {self._path} (found {listed(selection.names)}"
             f"{but}); publish it there",
             found=tuple(selection.names),
             missing=versions,
         )
 
+    def _incomplete(self, waited_for: list[IncompleteVersion]) -> Reason:
+        return self._reason(
+            ReasonCode.STILL_CHANGING,
+            f"in {self._path}, {listed(waited_for)}; finish writing it, or change the servable's"
+            f" completeness, which is {told(self.servable.completeness)}",
+            versions=tuple(one.version for one in waited_for),
+            incomplete=tuple(waited_for),
+        )
+
     def _no_versions(self, selection: Selection) -> Reason:
-        ignored = f" ({_listed(selection.ignored)})" if selection.ignored else ""
+        ignored = f" ({listed(selection.ignored)})" if selection.ignored else ""
         return self._reason(
             ReasonCode.NO_VERSIONS,
             f"no versions found in {self._path}{ignored}; publish a directory there that is named with"
@@ -142,7 +165,8 @@ class Findings:
         return Reason(code, f"servable {self.servable.name!r}: {text}", known)
 
 
-def _listed(things: Iterable[object]) -> str:
+def listed(things: Iterable[object]) -> str:
+    """Return *things* in one line, and no more of them than people read."""
     texts = [str(thing) for thing in things]
     more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     return ", ".join(texts[:_LISTED]) + more if texts else "none"

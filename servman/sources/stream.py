@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import TYPE_CHECKING, Final, final
 
 from servman.data import ServableData
 from servman.errors import NotFoundError
-from servman.ids import ServableId, ServableRequest
-from servman.reasons import Reason
-from servman.sources.status import Findings, SourceStatus
-from servman.sources.versions import Selection, Specific, select
+from servman.ids import ServableId
+from servman.log import Log
+from servman.reasons import Reason, ReasonCode
+from servman.sources.completeness import Inspector
+from servman.sources.status import Findings, SourceStatus, listed
+from servman.sources.versions import Selection, Specific
 
 if TYPE_CHECKING:
+    from servman.clock import Clock
     from servman.sources.config import ServableToMonitor
     from servman.sources.look import Look, Place
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Versions = tuple[ServableData[str], ...]
 
@@ -26,11 +27,13 @@ Versions = tuple[ServableData[str], ...]
 class MonitoredStream:
     """What a source knows of one servable under one configuration.
 
-    Threads: written by the source's actor, one attribute at a time; `status` and `findings` any.
+    Threads: written by the source's actor, one attribute at a time; `status` and `findings` any; `read`
+        that of a look, of which there is one at a time.
 
     Args:
         servable: The configuration.
-        keep_last: Whether an empty list may not take the place of one that was sent.
+        keep_last: Whether an empty list may not take the place of one that was sent, unless the
+            servable says otherwise.
         sent: The list last sent for the servable under an earlier configuration, if any.
 
     Attributes:
@@ -46,27 +49,50 @@ class MonitoredStream:
         self.place: Final[Place] = (servable.name, servable.base_path)
         self.sent = sent
         self.look_again = False
-        self._keep_last = keep_last
-        self._entries: list[tuple[str, bool]] | None = None
+        override = servable.servable_versions_always_present
+        self._keep_last = keep_last if override is None else override
+        self._inspector = Inspector(servable)
         self._selection: Selection | None = None
         self._versions: Versions | None = None
-        self._failure: Reason | None = None
+        self._unreadable: Reason | None = None  # as by the last look
+        self._failure: Reason | None = None  # that, or what else keeps it from being acted on
         self._error_since: float | None = None
         self._last_look: float | None = None
         self._last_success: float | None = None
 
+    @property
+    def recheck(self) -> float | None:
+        """When to look again because a version may have settled, on the monotonic clock."""
+        return None if self._selection is None else self._selection.recheck
+
+    def read(self, entries: list[tuple[str, bool]], clock: Clock) -> Selection:
+        """Let the policy choose among the complete versions; see `Reader`.
+
+        A version that is aspired stays so while its directory is there, whatever happens in it.
+        """
+        if not self._inspector.asks:
+            return self._inspector.select(entries, (), clock)
+        aspired = frozenset(one.origin for one in self.sent or () if one.origin is not None)
+        return self._inspector.select(entries, aspired, clock)
+
     def take(self, look: Look, now: float) -> Versions | None:
         """Take in what *look* found *now*, since the epoch; return the list to send, or None if none is due."""
         self._last_look = now
-        if look.entries is not None and look.entries != self._entries:
-            self._select(look.entries)
+        found, known = look.selection, self._selection
+        if found is not None and found is not known and found != known:
+            self._adopt(found)
+        self._unreadable = look.failure
         failure = look.failure or self._nothing_left()
         if failure is not None or self._failure is not None:
             self._set_failure(failure, now)
         if failure is not None:
             return None
         self._last_success = now
-        return None if self._versions == self.sent else self._versions
+        # That what would be chosen is not complete yet is no reason to unload what is loaded.
+        if self._selection is None or self._selection.is_waiting or self._versions == self.sent:
+            return None
+        self._warn_of_unloading_all()
+        return self._versions
 
     def status(self, *, watched: bool, looking_since: float | None) -> SourceStatus:
         """Return what is known now."""
@@ -82,19 +108,19 @@ class MonitoredStream:
             found=tuple(selection.names),
             missing=selection.missing,
             ignored=selection.ignored,
+            incomplete=selection.incomplete,
             watched=watched,
         )
 
     def findings(self, hanging: float | None) -> Findings:
         """Return what `explain` speaks from; *hanging* is for how long a look has been hanging."""
-        return Findings(self.servable, self._aspired(), self._selection, self._failure, hanging)
+        return Findings(self.servable, self._aspired(), self._selection, self._unreadable, hanging)
 
     def _aspired(self) -> tuple[int, ...]:
         return tuple(one.id.version for one in self.sent or ())
 
-    def _select(self, entries: list[tuple[str, bool]]) -> None:
+    def _adopt(self, selection: Selection) -> None:
         before = self._selection or Selection()
-        selection = select(entries, self.servable.version_policy)
         for one in selection.duplicates:
             if one not in before.duplicates:
                 _log.warning(
@@ -103,26 +129,55 @@ class MonitoredStream:
                     one,
                     self.servable.base_path,
                 )
+        known = {one.name for one in before.incomplete}
+        for version in selection.incomplete:
+            if version.name not in known:
+                _log.info("servable %r: %s", self.servable.name, version)
         self._selection = selection
         self._versions = tuple(
             self._data(version, selection.names[version]) for version in selection.aspired
         )
-        self._entries = entries
 
     def _data(self, version: int, name: str) -> ServableData[str]:
-        path = os.path.join(self.servable.base_path, name)  # noqa: PTH118 -- keeps the spelling
+        path = self.servable.path_of(name)
         return ServableData(ServableId(self.servable.name, version), path, origin=path)
 
-    def _nothing_left(self) -> Reason | None:
+    @property
+    def _has_lost_all(self) -> bool:
+        """Whether the last look that succeeded leaves nothing of what is aspired, unasked."""
         selection = self._selection
-        if not self._keep_last or not self.sent or selection is None or selection.aspired:
+        if not self.sent or selection is None or selection.aspired or selection.is_waiting:
+            return False
+        return self.servable.version_policy != Specific()  # the empty list is what was asked for
+
+    def _nothing_left(self) -> Reason | None:
+        if not self._keep_last or not self._has_lost_all:
             return None
-        if self.servable.version_policy == Specific():  # the empty list is what was asked for
-            return None
-        request = ServableRequest.latest(self.servable.name)
-        why = Findings(self.servable).explain_selection(request, selection)
-        text = f"{why}; what was aspired before stays, as servable_versions_always_present asks"
-        return Reason(why.code, text, why.facts, NotFoundError(text))
+        # Without what else is there: a loss is told once, whatever temporary names come and go.
+        text = (
+            f"{self._loss()} stay, as servable_versions_always_present asks; publish a version there, or"
+            " turn that off to unload them"
+        )
+        facts = {
+            "name": self.servable.name,
+            "base_path": self.servable.base_path,
+            "aspired": self._aspired(),
+        }
+        return Reason(ReasonCode.NO_VERSIONS, text, facts, NotFoundError(text))
+
+    def _warn_of_unloading_all(self) -> None:
+        if self._has_lost_all:
+            _log.warning(
+                "%s are unloaded; servable_versions_always_present would keep them",
+                self._loss(),
+            )
+
+    def _loss(self) -> str:
+        one = self.servable
+        return (
+            f"servable {one.name!r}: nothing is left in {one.base_path} for the policy ({one.version_policy})"
+            f" to choose; all aspired versions ({listed(self._aspired())})"
+        )
 
     def _set_failure(self, failure: Reason | None, now: float) -> None:
         before = self._failure.text if self._failure else None

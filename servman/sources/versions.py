@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
@@ -9,7 +10,7 @@ from servman.errors import InvalidArgumentError
 from servman.ids import MAX_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def _is_int(value: object) -> bool:
@@ -36,9 +37,12 @@ class Latest:
                 " none, use Specific() or take the servable out of the configuration"
             )
 
-    def choose(self, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the versions of *found*, which ascends, that are aspired, in their order."""
-        return tuple(reversed(found[-self.n :]))
+    def choose(self, found: tuple[int, ...], is_complete: Callable[[int], bool]) -> tuple[int, ...]:
+        """Return the versions of *found*, which ascends, that are aspired, in their order.
+
+        Only those are asked about that would be chosen.
+        """
+        return tuple(itertools.islice(filter(is_complete, reversed(found)), self.n))
 
     def __str__(self) -> str:
         return f"latest {self.n}"
@@ -52,9 +56,9 @@ class All:
     Threads: immutable; any thread.
     """
 
-    def choose(self, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Return *found*."""
-        return found
+    def choose(self, found: tuple[int, ...], is_complete: Callable[[int], bool]) -> tuple[int, ...]:
+        """Return the complete versions of *found*."""
+        return tuple(filter(is_complete, found))
 
     def __str__(self) -> str:
         return "all versions"
@@ -83,10 +87,10 @@ class Specific:
                 )
         object.__setattr__(self, "versions", tuple(dict.fromkeys(versions)))
 
-    def choose(self, found: tuple[int, ...]) -> tuple[int, ...]:
-        """Return those of its versions that are in *found*, in the policy's order."""
+    def choose(self, found: tuple[int, ...], is_complete: Callable[[int], bool]) -> tuple[int, ...]:
+        """Return the complete ones of its versions that are in *found*, in the policy's order."""
         there = frozenset(found)
-        return tuple(version for version in self.versions if version in there)
+        return tuple(filter(is_complete, filter(there.__contains__, self.versions)))
 
     def __repr__(self) -> str:
         return f"Specific({', '.join(map(str, self.versions))})"
@@ -120,6 +124,27 @@ class IgnoredName:
 
 @final
 @dataclass(frozen=True, slots=True)
+class IncompleteVersion:
+    """A version that the policy would choose, were its directory complete.
+
+    Attributes:
+        version: The version.
+        name: As spelled on disk.
+        why: What it lacks: "it holds no file 'DONE' yet".
+
+    Threads: immutable; any thread.
+    """
+
+    version: int
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name!r} is not complete: {self.why}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Selection:
     """What a policy makes of the names in a base path.
 
@@ -128,12 +153,22 @@ class Selection:
         aspired: The chosen versions, in the order in which they are emitted.
         missing: Versions that the policy names and that are not there.
         ignored: The names that are not versions, sorted.
+        incomplete: The versions that were not chosen because they are not complete, ascending.
+        recheck: When one of these may have become complete by itself, on the monotonic clock; None
+            where only a change of its files can make it so.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     aspired: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     ignored: tuple[IgnoredName, ...] = ()
+    incomplete: tuple[IncompleteVersion, ...] = ()
+    recheck: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is chosen for the one reason that it is not complete."""
+        return bool(self.incomplete) and not self.aspired
 
     @property
     def duplicates(self) -> tuple[IgnoredName, ...]:
@@ -141,12 +176,39 @@ class Selection:
         return tuple(one for one in self.ignored if one.version in self.names)
 
 
-def select(entries: Iterable[tuple[str, bool]], policy: VersionPolicy) -> Selection:
+def select(
+    entries: Iterable[tuple[str, bool]],
+    policy: VersionPolicy,
+    why_incomplete: Callable[[str], str | None] = lambda _: None,
+) -> Selection:
     """Read *entries*, each a name and whether it is a directory, and let *policy* choose.
 
     A version is a directory named with ASCII digits below 2**63; leading zeros are allowed. Of two
-    names with one number the one with fewest leading zeros is taken.
+    names with one number the one with fewest leading zeros is taken. Chosen are complete versions only:
+    *why_incomplete* is called with the name of each version that would be chosen, and returns what it lacks.
     """
+    names, ignored = _read(entries)
+    incomplete = {}
+
+    def is_complete(version: int) -> bool:
+        why = why_incomplete(names[version])
+        if why is not None:
+            incomplete[version] = IncompleteVersion(version, names[version], why)
+        return why is None
+
+    asked = policy.versions if isinstance(policy, Specific) else ()
+    return Selection(
+        names=names,
+        aspired=policy.choose(tuple(names), is_complete),
+        missing=tuple(version for version in asked if version not in names),
+        ignored=ignored,
+        incomplete=tuple(incomplete[version] for version in sorted(incomplete)),
+    )
+
+
+def _read(
+    entries: Iterable[tuple[str, bool]],
+) -> tuple[dict[int, str], tuple[IgnoredName, ...]]:
     names: dict[int, str] = {}
     ignored = []
     # By length first: among the spellings of one number the shortest has the fewest zeros.
@@ -156,14 +218,7 @@ def select(entries: Iterable[tuple[str, bool]], policy: VersionPolicy) -> Select
             names[int(name)] = name
         else:
             ignored.append(fault)
-    names = dict(sorted(names.items()))
-    asked = policy.versions if isinstance(policy, Specific) else ()
-    return Selection(
-        names=names,
-        aspired=policy.choose(tuple(names)),
-        missing=tuple(version for version in asked if version not in names),
-        ignored=tuple(sorted(ignored, key=lambda one: one.name)),
-    )
+    return dict(sorted(names.items())), tuple(sorted(ignored, key=lambda one: one.name))
 
 
 def _fault(name: str, *, is_directory: bool, names: Mapping[int, str]) -> IgnoredName | None:

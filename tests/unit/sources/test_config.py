@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from servman.errors import InvalidArgumentError
+from servman.sources.completeness import Completeness, immediate, marker, settled
 from servman.sources.config import ServableToMonitor, check_servables
-from servman.sources.versions import Latest
+from servman.sources.versions import All, Latest
 
 
 def test_slashes_at_the_end_of_a_base_path_do_not_matter() -> None:
@@ -32,11 +33,29 @@ def test_all_faults_are_listed_at_once() -> None:
                 ServableToMonitor("c", "/c"),
                 ServableToMonitor("c", "/other"),
                 ServableToMonitor("d", "/d", "latest"),  # type: ignore[arg-type] # the point
+                ServableToMonitor("e", "/e", All(), 5),  # type: ignore[arg-type] # the point
+                ServableToMonitor("f", "/f", fail_if_zero_versions_at_startup="no"),  # type: ignore[arg-type] # the point
+                ServableToMonitor("g", "/g", servable_versions_always_present=1),  # type: ignore[arg-type] # the point
             ]
         )
     text = str(caught.value)
-    for fault in ("'relative'", "'b:1'", "'c': named twice", "'latest' is not a version policy"):
+    for fault in (
+        "'relative'",
+        "'b:1'",
+        "'c': named twice",
+        "'latest' is not a version policy",
+        "'e': 5 does not tell what is complete",
+        "'f': fail_if_zero_versions_at_startup is 'no'",
+        "'g': servable_versions_always_present is 1",
+    ):
         assert fault in text
+
+
+def test_what_is_complete_is_told_in_four_ways() -> None:
+    ways: list[Completeness] = [immediate, settled(5), marker("DONE"), lambda _: True]
+    servables = [ServableToMonitor(f"m{at}", "/m", All(), way) for at, way in enumerate(ways)]
+    assert [one.completeness for one in check_servables(servables).values()] == ways
+    assert ServableToMonitor("m", "/m").completeness is immediate
 
 
 def test_several_servables_may_share_a_base_path() -> None:

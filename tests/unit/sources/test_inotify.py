@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 
-from servman.sources.watcher import native_observer
+from servman.sources.observer import native_observer
 from servman.testing.clock import WATCHDOG
 
 if TYPE_CHECKING:

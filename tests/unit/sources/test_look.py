@@ -1,215 +1,13 @@
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from servman.errors import FailedPreconditionError, NotFoundError
 from servman.reasons import ReasonCode
-from servman.sources.look import PATIENCE, Look, Lookout, failure, identity, list_directory
-from servman.testing import FakeClock, ManualPool
-from servman.testing.clock import WATCHDOG
-from servman.threads import WorkerPool
-
-A = ("a", "/a")
-B = ("b", "/b")
-C = ("c", "/c")
-
-
-class Rig:
-    """A lookout without threads, whose lister runs what a test plants in `during`."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.pool = ManualPool()
-        self.wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.listed: list[str] = []
-        self.during: Callable[[], object] = lambda: None  # what happens while /a is being listed
-        self.lookout = Lookout(self.entries, self.pool, self.clock, lambda: self.wakes.put(None))
-
-    def entries(self, path: str) -> list[tuple[str, bool]]:
-        self.listed.append(path)
-        if path == "/a":
-            self.during()
-        return [("1", True)]
-
-    def begin(self, *places: tuple[str, str]) -> None:
-        for place in places:
-            self.lookout.begin(place, None, identify=False)
-        self.lookout.dispatch()
-
-
-def test_a_batch_of_looks_takes_one_job_and_one_wake() -> None:
-    rig = Rig()
-    rig.begin(A, B, C)
-    assert len(rig.pool.jobs) == 1
-    rig.pool.run_all()
-    assert rig.listed == ["/a", "/b", "/c"]
-    assert rig.wakes.qsize() == 1
-    assert [look.place for look in rig.lookout.collect()] == [A, B, C]
-
-
-def test_results_are_not_kept_back_for_the_rest_of_a_slow_batch() -> None:
-    rig = Rig()
-    rig.during = lambda: rig.clock.advance(0.1)
-    rig.begin(A, B, C)
-    rig.pool.run_all()
-    assert rig.wakes.qsize() == 2
-
-
-def test_there_is_never_a_second_look_at_a_place_before_the_first_is_back() -> None:
-    rig = Rig()
-    rig.begin(A)
-    flying = rig.lookout.in_flight(A)
-    assert flying is not None
-    assert rig.lookout.begin(A, None, identify=False) is flying
-    rig.pool.run_all()
-    assert rig.lookout.begin(A, None, identify=False) is flying  # done, but not collected
-    assert list(rig.lookout.collect()) == [flying]
-    assert rig.lookout.begin(A, None, identify=False) is None
-    assert rig.listed == ["/a"]
-
-
-def test_nothing_is_dispatched_when_nothing_was_begun() -> None:
-    rig = Rig()
-    assert not rig.lookout.dispatch()
-    assert rig.pool.jobs == []
-
-
-def test_a_worker_that_a_look_holds_up_is_left_behind_and_another_goes_on() -> None:
-    rig = Rig()
-    seen: list[tuple[str, str]] = []
-
-    def hang() -> None:
-        rig.clock.advance(PATIENCE)
-        assert [look.place for look in rig.lookout.lose_patience()] == [A]
-        assert rig.pool.size == 3  # and two go on with the two that are queued
-        rig.pool.run_all()
-        seen.extend(look.place for look in rig.lookout.collect())
-
-    rig.during = hang
-    rig.begin(A, B, C)
-    rig.pool.run()
-    assert seen == [B, C]
-    assert [look.place for look in rig.lookout.collect()] == [A]
-    assert rig.pool.size == 1
-
-
-def test_patience_is_lost_once_for_a_look_and_not_before_its_time() -> None:
-    rig = Rig()
-    lost: list[int] = []
-
-    def hang() -> None:
-        for _ in range(5):
-            rig.clock.advance(PATIENCE / 2)
-            lost.append(len(rig.lookout.lose_patience()))
-
-    rig.during = hang
-    rig.begin(A)
-    rig.pool.run()
-    assert lost == [0, 1, 0, 0, 0]
-
-
-def test_patience_is_counted_from_when_a_look_began() -> None:
-    rig = Rig()
-    lost: list[int] = []
-
-    def hang() -> None:
-        for _ in range(2):
-            rig.clock.advance(PATIENCE / 2)
-            lost.append(len(rig.lookout.lose_patience()))
-            checks.append(rig.lookout.next_check)
-
-    rig.during = hang
-    checks: list[float | None] = []
-    rig.begin(A)
-    rig.clock.advance(PATIENCE / 2)
-    began = rig.clock.monotonic()
-    rig.pool.run()
-    assert lost == [0, 1]
-    assert checks[0] == began + PATIENCE
-
-
-def test_each_time_patience_ends_twice_as_many_workers_go_on() -> None:
-    clock, entered, release = FakeClock(), threading.Semaphore(0), threading.Event()
-    awake = queue.SimpleQueue[None]()
-
-    def entries(path: str) -> list[tuple[str, bool]]:
-        if path != "/a":
-            entered.release()
-            assert release.wait(WATCHDOG)
-        return []
-
-    pool = WorkerPool("look", 1, clock)
-    lookout = Lookout(entries, pool, clock, lambda: awake.put(None))
-    for number in range(7):
-        lookout.begin(("m", f"/dead/{number}"), None, identify=False)
-    lookout.begin(A, None, identify=False)
-    lookout.dispatch()
-    for hanging in (1, 2, 4):
-        for _ in range(hanging):
-            assert entered.acquire(timeout=WATCHDOG)
-        clock.advance(PATIENCE)
-        assert len(lookout.lose_patience()) == hanging
-    awake.get(timeout=WATCHDOG)
-    assert [look.place for look in lookout.collect()] == [A]
-    release.set()
-    assert lookout.close(None) == []
-
-
-def test_no_more_workers_go_on_than_looks_are_queued_nor_than_a_process_can_bear() -> None:
-    rig = Rig()
-    sizes: list[int] = []
-
-    def hang() -> None:
-        rig.lookout._hands = 1000  # as after ten doublings
-        rig.clock.advance(PATIENCE)
-        rig.lookout.lose_patience()
-        sizes.append(rig.pool.size)
-
-    rig.during = hang
-    for queued in (3, 500):
-        rig.begin(A, *((str(number), "/b") for number in range(queued)))
-        rig.pool.run_all()
-        list(rig.lookout.collect())
-        sizes.append(rig.pool.size)
-    assert sizes == [1 + 3, 1, 1 + 64, 1]
-
-
-def test_a_look_that_no_worker_has_begun_is_not_stuck() -> None:
-    rig = Rig()
-    rig.begin(A)
-    rig.clock.advance(10 * PATIENCE)
-    assert rig.lookout.lose_patience() == []
-
-
-def test_it_asks_to_be_checked_only_while_looks_are_in_flight() -> None:
-    rig = Rig()
-    checks = [rig.lookout.next_check]
-    rig.begin(A)
-    checks.append(rig.lookout.next_check)
-    rig.pool.run_all()
-    list(rig.lookout.collect())
-    checks.append(rig.lookout.next_check)
-    assert checks == [None, rig.clock.monotonic() + PATIENCE, None]
-
-
-def test_what_a_lister_raises_becomes_the_failure_of_that_look_alone() -> None:
-    rig = Rig()
-
-    def explode() -> object:
-        raise RuntimeError("no storage today")
-
-    rig.during = explode
-    rig.begin(A, B)
-    rig.pool.run_all()
-    first, second = rig.lookout.collect()
-    assert first.failure is not None
-    assert "no storage today" in first.failure.text
-    assert second.entries == [("1", True)]
+from servman.sources.look import Look, failure, identity, list_directory
+from servman.testing import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -254,6 +52,26 @@ def test_listing_tells_directories_and_links_to_them_from_everything_else(tmp_pa
     }
 
 
+def test_whatever_a_storage_raises_is_the_failure_of_its_look_but_ctrl_c_is_for_the_host() -> None:
+    def look_raising(error: BaseException) -> Look:
+        def lister(path: str) -> list[tuple[str, bool]]:
+            raise error
+
+        look = Look(("m", "/m"))
+        if isinstance(error, KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):
+                look.run(lister, FakeClock())
+        else:
+            look.run(lister, FakeClock())
+        return look
+
+    for error in (ValueError("torn"), SystemExit(3), KeyboardInterrupt()):
+        look = look_raising(error)
+        assert look.failure is not None
+        assert type(error).__name__ in look.failure.text
+        assert not look.is_running
+
+
 def test_a_directory_that_takes_the_place_of_another_has_another_identity(tmp_path: Path) -> None:
     base, other = tmp_path / "m", tmp_path / "n"
     base.mkdir()
@@ -270,23 +88,3 @@ def test_a_look_can_tell_the_identity_too(tmp_path: Path) -> None:
     look = Look(("m", str(tmp_path)), None, identify=True)
     look.run(list_directory, FakeClock())
     assert look.identity == identity(str(tmp_path))
-
-
-def test_closing_drops_what_was_queued() -> None:
-    rig = Rig()
-    rig.begin(A)
-    assert rig.lookout.close(None) == []
-    assert rig.pool.closed
-    assert rig.listed == []
-
-
-@pytest.mark.parametrize(("timeout", "waited"), [(None, PATIENCE), (30.0, PATIENCE), (0.1, 0.1)])
-def test_closing_waits_for_running_looks_no_longer_than_patience(
-    timeout: float | None, waited: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig = Rig()
-    now = rig.clock.monotonic()
-    deadlines: list[float | None] = []
-    monkeypatch.setattr(rig.pool, "join", deadlines.append)
-    assert rig.lookout.close(None if timeout is None else now + timeout) == []
-    assert deadlines == [now + waited]
