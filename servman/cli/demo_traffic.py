@@ -40,7 +40,8 @@ class Traffic:
         self._longest_gap = [0.0] * threads
         self._versions: list[set[int]] = [set() for _ in range(threads)]
         self._threads = [
-            spawn(f"request-{number}", self._worker(number)) for number in range(threads)
+            spawn(f"request-{number}", self._worker(number), owner=self)
+            for number in range(threads)
         ]
 
     @property

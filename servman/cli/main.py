@@ -9,12 +9,16 @@ import click
 
 from servman.cli.demo import run_demo
 from servman.cli.demo_models import PythonModels, SavedModels
+from servman.cli.publish import publish
 
 
 @click.group()
 @click.version_option(importlib.metadata.version("servman"), prog_name="servman")
 def main() -> None:
     """Decide which versions of which models are in memory, and say why one is not there yet."""
+
+
+main.add_command(publish)
 
 
 @main.command()

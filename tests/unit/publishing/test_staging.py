@@ -1,0 +1,100 @@
+"""What killed publishers have left is removed, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from servman import (
+    FailedPreconditionError,
+    ServableId,
+    publish_version,
+)
+from servman.publishing import staging
+from tests.unit.publishing.steps import CONTENT, names, read_content, refusing, write_source
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_what_a_dead_publisher_left_is_removed(has_lock: bool, source: Path, base: Path) -> None:
+    left = base / ".3.publishing-ab"
+    write_source(left / "tree")
+    (left / "tree").chmod(0o500)
+    if has_lock:
+        (left / "lock").touch()
+    write_source(base / ".discarded-ab")
+    assert publish_version(source, base, 3) == ServableId("m", 3)
+    assert names(base) == ["3"]
+    assert read_content(base / "3") == CONTENT
+
+
+@pytest.mark.parametrize(
+    "name", [".3.publishing", ".x.publishing-ab", ".3.publishing-ab.txt", ".3"]
+)
+def test_what_is_not_certainly_a_publishers_is_left_alone(
+    name: str, source: Path, base: Path
+) -> None:
+    (base / name).mkdir()
+    publish_version(source, base, 3)
+    assert names(base) == [name, "3"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF])
+def test_where_the_file_system_has_no_locks_nothing_is_taken_for_left_behind(
+    number: int, source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = base / ".3.publishing-ab"
+    left.mkdir()
+    (left / "lock").touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert publish_version(source, base).version == 4
+    with pytest.raises(FailedPreconditionError, match=f"in {left}.*if no publisher is at work"):
+        publish_version(source, base, 3)
+    assert names(base) == [left.name, "4"]
+
+
+def test_what_belongs_to_another_user_is_not_taken_for_left_behind(
+    source: Path, base: Path, living: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def refuse(self: Path, *rest: object, **more: object) -> object:
+        if self == living / "lock":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, *rest, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert publish_version(source, base).version == 8
+    assert living.exists()
+
+
+def test_what_cannot_be_removed_is_named_and_in_nobodys_way(
+    source: Path, base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (base / ".discarded-ab").mkdir()
+    refusing(monkeypatch, "rmdir", errno.EACCES, ".discarded-ab")
+    assert publish_version(source, base, 1).version == 1
+    assert f"{base / '.discarded-ab'} could not be removed; remove it by hand" in caplog.text
+
+
+def test_a_staging_that_was_taken_for_left_behind_is_made_anew(
+    source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = staging._own, []
+
+    def robbed(path: Path) -> object:
+        calls.append(path)
+        if len(calls) == 1:
+            staging._remove(staging._set_aside(path))
+        return real(path)
+
+    monkeypatch.setattr(staging, "_own", robbed)
+    assert publish_version(source, base).version == 1
+    assert len(calls) == 2
+    assert names(base) == ["1"]
