@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
@@ -15,6 +14,7 @@ from servman.errors import (
     ServmanError,
     settled,
 )
+from servman.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 @final
@@ -125,9 +125,14 @@ class SourceAdapter(ABC, Generic[T_contra, T_co]):
 
     def set_aspired_versions(self, name: str, versions: Sequence[ServableData[T_contra]]) -> None:
         """Convert the entries one by one and hand the list on; see `Target`."""
-        self._outlet.emit(name, [self._adapted(data) for data in versions])
+        self._outlet.emit(name, [self.adapt_one(data) for data in versions])
 
-    def _adapted(self, data: ServableData[T_contra]) -> ServableData[T_co]:
+    def adapt_one(self, data: ServableData[T_contra]) -> ServableData[T_co]:
+        """Return what *data* would become on its way; nothing is handed on.
+
+        For whoever has one version and no list, such as the loader factory of a `CachingManager`. What
+        is promised of the way above holds here, too: nothing is raised but a Ctrl-C.
+        """
         if data.error is not None:
             return cast("ServableData[T_co]", data)  # an error has no payload type
         try:

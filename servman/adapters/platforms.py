@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from servman.adapters.base import SourceAdapter, failure_of
+from servman.adapters.deferred import DeferredAdapter
 from servman.adapters.python_model import PythonModelAdapter
 from servman.adapters.saved_model import SavedModelAdapter
-from servman.errors import InvalidArgumentError, UnimplementedError
+from servman.errors import FailedPreconditionError, InvalidArgumentError, UnimplementedError
 from servman.loader import Loader
+from servman.log import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_log = Log(__name__)
 
 AdapterFactory = Callable[[], SourceAdapter[str, Loader]]
 
 ENTRY_POINT_GROUP: Final = "servman.platforms"
 """Where installed packages offer platforms: the name is the platform's, the object its factory."""
 
-_lock = threading.Lock()  # guards writing to `_factories`; reading one slot needs no lock
+# Written and copied by one atomic operation each. A lock of the whole process would be one that a forked
+# child could find held for ever.
 _factories: dict[str, AdapterFactory] = {
     "tensorflow": SavedModelAdapter,
     "python": PythonModelAdapter,
@@ -29,14 +36,16 @@ _factories: dict[str, AdapterFactory] = {
 def register_platform(name: str, factory: AdapterFactory) -> None:
     """Let models of the platform *name* go through what *factory* makes.
 
-    What is registered here comes before what packages offer under the same name as entry points.
+    What is registered here comes before what packages offer under the same name as entry points. To
+    register the same factory again changes nothing.
 
     Threads: any.
 
     Args:
         name: What `ModelConfig.platform` says.
         factory: Makes an adapter from paths of version directories to loaders. Called once by each
-            server that enables the platform; quick, importing what is heavy in the first load.
+            server that enables the platform, on the thread that makes the server; quick, importing what is
+            heavy in the first load. What it raises is the reason of the platform's models.
 
     Raises:
         InvalidArgumentError: *name* is empty, *factory* cannot be called, or the name is registered
@@ -46,8 +55,7 @@ def register_platform(name: str, factory: AdapterFactory) -> None:
         raise InvalidArgumentError(f"not the name of a platform: {name!r}")
     if not callable(factory):
         raise InvalidArgumentError(f"platform {name!r}: not a factory of adapters: {factory!r}")
-    with _lock:
-        known = _factories.setdefault(name, factory)
+    known = _factories.setdefault(name, factory)
     if known is not factory:
         raise InvalidArgumentError(
             f"platform {name!r} is registered already, with {known!r}; choose another name"
@@ -59,9 +67,7 @@ def registered_platforms() -> frozenset[str]:
 
     Blocks: at the first call, to read what the installed packages offer; that is done once.
     """
-    with _lock:
-        registered = frozenset(_factories)
-    return registered | frozenset(_offered())
+    return frozenset(_factories.copy()) | frozenset(_offered())
 
 
 def is_registered(name: str) -> bool:
@@ -72,22 +78,36 @@ def is_registered(name: str) -> bool:
 def create_adapter(name: str) -> SourceAdapter[str, Loader]:
     """Return a new adapter for the platform *name*.
 
+    What a package offers as an entry point is imported when its first versions come, on a thread of
+    its own: however long that takes, and however it ends, concerns the models of that platform alone,
+    and its failure takes the place of their payloads.
+
+    Blocks: to look, once, at what packages offer; never to import them.
+
     Threads: any.
 
     Raises:
         InvalidArgumentError: Nobody registered the platform.
-        UnimplementedError: It is registered, but cannot be used here; the error names the remedy.
+        UnimplementedError: It was registered, but its factory raised; the error names the remedy.
             An `ErrorInjectingAdapter` makes it the error of the models that wanted the platform.
         KeyboardInterrupt: Ctrl-C came while the factory ran on the main thread.
     """
-    if not is_registered(name):
+    factory = _factories.get(name)
+    if factory is not None:
+        return _made(name, lambda: factory)
+    points = _offered().get(name)
+    if points is None:
         known = ", ".join(sorted(registered_platforms()))
         raise InvalidArgumentError(
             f"no platform is called {name!r}, there are: {known}; call register_platform, or install"
             f" the package that offers it as an entry point of {ENTRY_POINT_GROUP!r}"
         )
+    return DeferredAdapter(name, lambda: _made(name, lambda: _loaded(points)))
+
+
+def _made(name: str, find: Callable[[], AdapterFactory]) -> SourceAdapter[str, Loader]:
     try:
-        return _made(name)
+        return _checked(find()())
     except UnimplementedError:
         raise
     except BaseException as error:
@@ -98,18 +118,45 @@ def create_adapter(name: str) -> SourceAdapter[str, Loader]:
         ) from error
 
 
-def _made(name: str) -> SourceAdapter[str, Loader]:
-    factory = _factories.get(name)
-    if factory is None:
-        factory = _offered()[name].load()
-    adapter = factory()
+def _checked(adapter: SourceAdapter[str, Loader]) -> SourceAdapter[str, Loader]:
     if not isinstance(adapter, SourceAdapter):
         raise InvalidArgumentError(f"its factory returned {adapter!r}, which is no SourceAdapter")
     return adapter
 
 
+def _loaded(points: Sequence[importlib.metadata.EntryPoint]) -> AdapterFactory:
+    """Import what is offered; several packages with one name could not tell whose models these are."""
+    if len(points) > 1:
+        offers = ", ".join(f"{_package(point)} ({point.value})" for point in points)
+        raise FailedPreconditionError(
+            f"it is offered more than once, by {offers}; uninstall all but one"
+        )
+    factory: AdapterFactory = points[0].load()
+    return factory
+
+
+def _package(point: importlib.metadata.EntryPoint) -> str:
+    return "an unnamed package" if point.dist is None else point.dist.name
+
+
 @functools.cache
-def _offered() -> dict[str, importlib.metadata.EntryPoint]:
-    """Read, once, what installed packages offer; of one name's entry points the first counts."""
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return {point.name: point for point in reversed(tuple(found))}
+def _offered() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
+    """Read, once, what installed packages offer; the same offer found twice counts once."""
+    offers: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    for point in _entry_points():
+        offers.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: tuple(points.values()) for name, points in offers.items()}
+
+
+def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:
+    try:
+        yield from importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    except Exception:  # noqa: BLE001 -- one package with broken metadata, whatever it is for
+        _log.exception("the entry points of an installed package cannot be read")
+    else:
+        return
+    for package in importlib.metadata.distributions():
+        try:
+            yield from package.entry_points.select(group=ENTRY_POINT_GROUP)
+        except Exception:  # noqa: BLE001 -- likewise; the others are read
+            _log.warning("the entry points of %s cannot be read", package)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.abc
-import importlib.util
-import itertools
 import os
-import sys
+import threading
 from typing import TYPE_CHECKING, Final, final
 
 from servman.adapters.base import SourceAdapter, failure_of
+from servman.adapters.declaration import check_declaration
 from servman.adapters.directory import VersionDirectory
+from servman.adapters.namespace import ModuleNamespace
 from servman.data import ServableData
 from servman.errors import InvalidArgumentError, NotFoundError
 from servman.loader import Loader
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 SOURCE_FILE: Final = "servable.py"
 """The file of a version directory that is run."""
-
-_serials = itertools.count(1)
 
 
 @final
@@ -51,20 +48,26 @@ class PythonModelLoader:
 
     The file defines `load(context)`, which returns the servable, and may define `unload(servable)`.
 
-    1. Every load runs the file anew, as a module of its own: no two versions, and no two attempts,
-       share its state. What it imports by name is shared, as everywhere in Python.
-    2. The module can be found in `sys.modules` while its servable is loaded, which dataclasses,
+    1. Every load runs the file anew, in a `ModuleNamespace` of its own: no two versions, and no two
+       attempts, share a module or see each other's. `import helper` there finds `helper.py`, or the
+       folder `helper` with Python files in it, beside `servable.py`, and before what is installed.
+    2. Its modules can be found in `sys.modules` while its servable is loaded, which dataclasses,
        typing and pickle rely on; afterwards, and after a failed load, nothing is left there.
-    3. Nothing is written into the directory. Other files in it are data, found by `context.path`.
+    3. Nothing is written into the directory, and no byte code is read. Other files in it are data,
+       found by `context.path`; extension modules beside it are not imported.
+    4. The servable may be any object but None. One that has `predict(inputs,
+       signature_name="serving_default", output_filter=None)` and declares `signatures`, a mapping of
+       names to `Signature`, can be served wherever a SavedModel can.
 
     It estimates nothing: what the code will need cannot be told from its files.
 
-    Threads: one at a time, as a manager calls it.
+    Threads: one at a time, as a manager calls it; a load that was given up may still run beside.
     """
 
     def __init__(self, id: ServableId, path: str) -> None:
         self._files = VersionDirectory(id, path)
-        self._module: ModuleType | None = None
+        self._lock = threading.Lock()  # guards `_loaded`
+        self._loaded: list[_Loaded] = []
 
     def estimate_resources(self) -> ResourceAllocation:
         """Return nothing; see the class."""
@@ -81,53 +84,53 @@ class PythonModelLoader:
 
         Raises:
             NotFoundError: There is no `servable.py`.
-            InvalidArgumentError: It has no function `load`, or `load` returned None.
-            LoadFailedError: The code does not compile, or raised something.
+            InvalidArgumentError: It has no function `load`, `load` returned None, or the servable
+                declares signatures that are none.
+            LoadFailedError: The code does not compile, or raised something; file and line are named.
             ServmanError: The code raised one itself, a LoadCancelledError say.
             KeyboardInterrupt: Ctrl-C came, which happens where the main thread itself calls this.
         """
         if context.path is None:
             context = dataclasses.replace(context, path=self._files.path)
-        module_name = f"servman_python_model_{next(_serials)}"
+        _require_source(self._files)
+        namespace = ModuleNamespace(self._files.path)
         try:
-            module = self._run_file(module_name)
+            module = namespace.import_file(SOURCE_FILE.removesuffix(".py"))
             servable = self._call_load(module, context)
         except BaseException as error:
-            sys.modules.pop(module_name, None)
-            raise self._failure(error) from error
-        self._module = module
+            namespace.close()
+            raise self._failure(namespace, error) from error
+        with self._lock:
+            self._loaded.append(_Loaded(servable, module, namespace))
         return servable
 
     def unload(self, servable: object) -> None:
-        """Call the file's `unload(servable)`, if it has one, and forget the module.
+        """Call the file's `unload(servable)`, if it has one, and forget the modules.
 
-        Memory that the module's own globals hold returns when the interpreter next collects.
+        Memory that the modules' own globals hold returns when the interpreter next collects.
 
         Blocks: as long as the file's code does.
 
         Raises:
-            ServmanError: The file's `unload` raised; the module is forgotten all the same.
+            ServmanError: The file's `unload` raised; the modules are forgotten all the same.
             KeyboardInterrupt: As for `load`.
         """
-        module, self._module = self._module, None
-        if module is None:
+        loaded = self._taken_out(servable)
+        if loaded is None:
             return
         try:
-            if (destroy := getattr(module, "unload", None)) is not None:
-                destroy(servable)
+            _destroy(loaded.module, servable)
         except BaseException as error:
-            raise self._failure(error) from error
+            raise self._failure(loaded.namespace, error) from error
         finally:
-            sys.modules.pop(module.__name__, None)
+            loaded.namespace.close()
 
-    def _run_file(self, module_name: str) -> ModuleType:
-        source = _SourceText(self._files)
-        spec = importlib.util.spec_from_loader(module_name, source)
-        assert spec is not None  # noqa: S101 -- for the type checker: there is a loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        source.exec_module(module)
-        return module
+    def _taken_out(self, servable: object) -> _Loaded | None:
+        with self._lock:
+            for index, loaded in enumerate(self._loaded):
+                if loaded.servable is servable:
+                    return self._loaded.pop(index)
+        return None
 
     def _call_load(self, module: ModuleType, context: LoadContext) -> object:
         servable = self._load_function(module)(context)
@@ -136,6 +139,13 @@ class PythonModelLoader:
                 f"{self._files.id}: load(context) in {module.__file__} returned None; it has to return"
                 " the servable"
             )
+        try:
+            check_declaration(
+                f"{self._files.id}: what load(context) in {module.__file__}", servable
+            )
+        except BaseException:
+            _destroy(module, servable)
+            raise
         return servable
 
     def _load_function(self, module: ModuleType) -> Callable[[LoadContext], object]:
@@ -148,38 +158,35 @@ class PythonModelLoader:
             )
         return function
 
-    def _failure(self, error: BaseException) -> ServmanError:
+    def _failure(self, namespace: ModuleNamespace, error: BaseException) -> ServmanError:
+        path, line = namespace.place_of(error) or (self._files.join(SOURCE_FILE), None)
         return failure_of(
-            f"{self._files.id}: {self._files.join(SOURCE_FILE)}",
+            f"{self._files.id}: {path}" + (f", line {line}," if line else ""),
             error,
             remedy="correct the file, and the version is tried again",
         )
 
 
-@final
-class _SourceText(importlib.abc.ExecutionLoader):
-    """Imports the file from its text: no byte code is written, and none that lies about is read.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A servable, and the code that made it and takes it apart."""
 
-    The text is kept, so that tracebacks show it when the directory has been renamed away.
-    """
-
-    def __init__(self, files: VersionDirectory) -> None:
-        self._path = files.join(SOURCE_FILE)
-        self._text = importlib.util.decode_source(_content(files, self._path))
-
-    def get_filename(self, fullname: str) -> str:
-        del fullname
-        return self._path
-
-    def get_source(self, fullname: str) -> str:
-        del fullname
-        return self._text
+    servable: object
+    module: ModuleType
+    namespace: ModuleNamespace
 
 
-def _content(files: VersionDirectory, path: str) -> bytes:
+def _destroy(module: ModuleType, servable: object) -> None:
+    destroy: Callable[[object], object] | None = getattr(module, "unload", None)
+    if destroy is not None:
+        destroy(servable)
+
+
+def _require_source(files: VersionDirectory) -> None:
+    path = files.join(SOURCE_FILE)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- paths are texts, as spelled by the source
-            return file.read()
+        with open(path, "rb"):  # noqa: PTH123 -- paths are texts, as spelled by the source
+            return
     except FileNotFoundError:
         if not os.path.isdir(files.path):  # noqa: PTH112 -- likewise
             raise files.unreadable(FileNotFoundError(2, "", files.path)) from None

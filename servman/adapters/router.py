@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 from servman.adapters.base import Outlet
@@ -77,6 +78,57 @@ class DynamicSourceRouter(Generic[T]):
                     f" and port {last} is the default, which takes every stream without a route"
                 )
         return copied
+
+
+@final
+class StaticSourceRouter(Generic[T]):
+    """Sends each stream to the port of the first substring in its name, and any other to the last port.
+
+    Its routes never change, so the ports may end in different targets.
+
+    Args:
+        substrings: What the names of the streams contain, one for each port but the last.
+
+    Threads: any; `set_aspired_versions` by one at a time for one stream.
+
+    Raises:
+        InvalidArgumentError: *substrings* is no collection of texts, or one of them is empty, which
+            every name would contain.
+    """
+
+    def __init__(self, substrings: Iterable[str]) -> None:
+        self._substrings = _checked_substrings(substrings)
+        self._outlets: tuple[Outlet[T], ...] = tuple(
+            Outlet() for _ in range(len(self._substrings) + 1)
+        )
+
+    @property
+    def ports(self) -> tuple[Source[T], ...]:
+        """What to connect targets to: in the order of the substrings, then the default."""
+        return self._outlets
+
+    def set_aspired_versions(self, name: str, versions: Sequence[ServableData[T]]) -> None:
+        """Hand the list to the port of the stream; see `Target`."""
+        for outlet, substring in zip(self._outlets, self._substrings, strict=False):
+            if substring in name:
+                outlet.emit(name, versions)
+                return
+        self._outlets[-1].emit(name, versions)
+
+
+def _checked_substrings(substrings: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(substrings, str) or not isinstance(substrings, Iterable):
+        raise InvalidArgumentError(
+            f"substrings is a collection of texts, not {substrings!r}; pass [{substrings!r}]"
+        )
+    checked = tuple(substrings)
+    for substring in checked:
+        if not isinstance(substring, str) or not substring:
+            raise InvalidArgumentError(
+                f"not a substring to route by: {substring!r}; pass texts that are not empty, and leave"
+                " the last port to the streams that contain none of them"
+            )
+    return checked
 
 
 def _is_int(value: object) -> bool:

@@ -1,74 +1,43 @@
-"""SavedModels in memory: the one file that imports TensorFlow. Import it on a load thread only."""
+"""SavedModels in memory, and the ways to call them. Imports TensorFlow: on a load thread only."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import inspect
-import os
-import sys
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 import numpy as np
-
-# Unless the host has decided, or used TensorFlow before: on x86 oneDNN's allocator would keep all
-# that a model has ever taken, so that unloading gives nothing back. It is read at the first use.
-os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-
-import tensorflow as tf
-from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2
 
-from servman.adapters.signatures import DEFAULT_SIGNATURE, Signature, TensorSpec
-from servman.adapters.tensors import checked_inputs, chosen_outputs, chosen_signature
-from servman.errors import (
-    FailedPreconditionError,
-    InternalError,
-    InvalidArgumentError,
-    NotFoundError,
-    ResourceExhaustedError,
-    ServmanError,
-    UnimplementedError,
+from servman.adapters.examples import INPUTS, Inference, check_tasks, serialised
+from servman.adapters.failures import run_failure
+from servman.adapters.graph import close_session, open_session, return_memory
+from servman.adapters.session_options import SessionOptions
+from servman.adapters.signatures import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    REGRESS_METHOD,
+    InferenceTask,
+    Signature,
+    TensorSpec,
 )
+from servman.adapters.tensors import checked_inputs, chosen_outputs, chosen_signature
+from servman.errors import FailedPreconditionError, UnimplementedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
-    from servman.ids import ServableId
+    from servman.adapters.directory import VersionDirectory
+    from servman.adapters.examples import Classification, Serializable
+    from servman.adapters.signatures import SavedModelMetadata
 
     Run = Callable[..., list[Any]]
+    Examples = Iterable[bytes | Serializable]
 
-# Unloading collects garbage, and a collection looks at every object. TensorFlow has just added some
-# hundred thousand that will live as long as the process; freezing takes them out of its way, which
-# cuts the time for which it holds the interpreter from 200 ms to a few.
-gc.collect()
-gc.freeze()
+_MAX_CALLS: Final = 64
+"""How many combinations of signature and outputs are kept prepared; clients choose them."""
 
-_MAX_RUNS: Final = 64
-"""How many combinations of signature and outputs keep their prepared run; clients choose them."""
-
-_MAX_TEXT: Final = 400
-"""How many characters of a text of TensorFlow's are passed on."""
-
-_INIT_SIGNATURES: Final = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
-"""Entries among the signatures that are no signatures: operations that the loader runs itself."""
-
-_ERRORS: Final[Mapping[int, type[ServmanError]]] = {
-    tf.errors.INVALID_ARGUMENT: InvalidArgumentError,
-    tf.errors.OUT_OF_RANGE: InvalidArgumentError,
-    tf.errors.NOT_FOUND: NotFoundError,
-    tf.errors.FAILED_PRECONDITION: FailedPreconditionError,
-    tf.errors.RESOURCE_EXHAUSTED: ResourceExhaustedError,
-    tf.errors.UNIMPLEMENTED: UnimplementedError,
-}
-
-_libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-_load_into = inspect.unwrap(tf.compat.v1.saved_model.loader.load)
-"""The loader beneath its deprecation notice, which would be logged once for each host."""
+_DEFAULT_OPTIONS: Final = SessionOptions()
 
 
 @final
@@ -78,37 +47,31 @@ class SavedModelServable:
     Attributes:
         id: The version.
         signatures: How it can be called, by name.
+        metadata: What it tells of itself.
 
     Threads: any number at once; no lock is taken on the way of a request. `close` is the loader's.
     """
 
-    def __init__(self, id: ServableId, session: Any, signatures: Mapping[str, Signature]) -> None:
-        self.id = id
+    def __init__(
+        self,
+        session: Any,
+        signatures: Mapping[str, Signature],
+        metadata: SavedModelMetadata,
+    ) -> None:
+        self.id = metadata.id
         self.signatures = signatures
+        self.metadata = metadata
         self._live: _LiveSession | None = _LiveSession(session)
 
     @classmethod
-    def load(cls, id: ServableId, path: str, tags: tuple[str, ...]) -> SavedModelServable:
-        """Load the graph with these tags from the SavedModel in *path*.
-
-        Blocks: until it is loaded.
-
-        Raises:
-            ServmanError: What TensorFlow raised, in one sentence with the id, the path and the remedy.
-        """
-        # Graphs exported on a machine with accelerators run on one without.
-        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
-        session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        try:
-            graph = _load_into(session, list(tags), path)
-            return cls(id, session, _signatures(graph.signature_def))
-        except Exception as error:  # noqa: BLE001 -- TensorFlow raises whatever it likes
-            failure = _load_failure(id, path, tags, error)
-        # Only here, where the error no longer keeps the session alive through its frames.
-        session.close()
-        del session
-        _return_memory()
-        raise failure
+    def load(
+        cls,
+        files: VersionDirectory,
+        options: SessionOptions = _DEFAULT_OPTIONS,
+        proceed: Callable[[], None] = lambda: None,
+    ) -> SavedModelServable:
+        """Load the SavedModel in *files*; see `open_session`."""
+        return cls(*open_session(files, options, proceed))
 
     def predict(
         self,
@@ -124,7 +87,8 @@ class SavedModelServable:
         Blocks: until the model has answered; the interpreter lock is released meanwhile.
 
         Args:
-            inputs: Values by the name of the input, or one value where there is one input.
+            inputs: Values by the name of the input, or one value where there is one input. Inputs with a
+                default in the signature may be left out.
             signature_name: Which signature to call.
             output_filter: Which outputs to compute; all of them when None or empty.
 
@@ -138,20 +102,83 @@ class SavedModelServable:
             UnimplementedError: An input or output is of a kind that no array can hold.
             ServmanError: The model failed otherwise.
         """
-        live = self._live
-        if live is None:
-            raise self._unloaded()
-        signature = chosen_signature(self.id, self.signatures, signature_name)
-        where = f"{self.id}, signature {signature_name!r}"
-        outputs = chosen_outputs(where, signature, output_filter)
-        run = live.prepared(where, signature, outputs)
-        arrays = checked_inputs(where, signature, inputs)
-        try:
-            values = run(*arrays)
-        except Exception as error:  # noqa: BLE001 -- TensorFlow raises whatever it likes
-            failure = self._unloaded() if self._live is None else _run_failure(where, error)
-            raise failure from None
-        return {name: _as_array(value) for name, value in zip(outputs, values, strict=True)}
+        live = self._running()
+        call = None
+        if output_filter is None and isinstance(signature_name, str):
+            call = live.calls.get(signature_name)
+        if call is None:
+            call = self._call(live, signature_name, output_filter)
+        arrays = checked_inputs(call.where, call.signature, inputs)
+        return self._run(call, arrays)
+
+    def classify(
+        self, examples: Examples, signature_name: str = DEFAULT_SIGNATURE
+    ) -> list[Classification]:
+        """Return the labels and scores of each example, as TensorFlow Serving's Classify does.
+
+        The signature has one input, "inputs", of serialised examples, and the outputs "classes", "scores"
+        or both. Labels that are missing are "", scores 0.
+
+        Blocks: until the model has answered; the interpreter lock is released meanwhile.
+
+        Args:
+            examples: `tf.train.Example` messages, or their bytes.
+            signature_name: Which signature to call.
+
+        Raises:
+            InvalidArgumentError: There is no such signature or it takes no examples; *examples* is empty;
+                an example cannot be parsed; or what the model gave is no classification.
+            FailedPreconditionError: The signature lacks the names above, or the version was unloaded.
+            ServmanError: The model failed otherwise.
+        """
+        task = InferenceTask(CLASSIFY_METHOD, signature_name)
+        (classifications,) = self.multi_inference([task], examples)
+        return classifications  # type: ignore[return-value] # of a task of this method
+
+    def regress(self, examples: Examples, signature_name: str = DEFAULT_SIGNATURE) -> list[float]:
+        """Return the number of each example, as TensorFlow Serving's Regress does.
+
+        The signature has one input, "inputs", of serialised examples, and one output, "outputs". Blocks,
+        takes and raises what `classify` does.
+        """
+        task = InferenceTask(REGRESS_METHOD, signature_name)
+        (numbers,) = self.multi_inference([task], examples)
+        return numbers  # type: ignore[return-value] # likewise
+
+    def multi_inference(
+        self, tasks: Sequence[InferenceTask], examples: Examples
+    ) -> list[list[Classification] | list[float]]:
+        """Classify and regress the same examples by several signatures, in one run of the model.
+
+        Blocks: until the model has answered; the interpreter lock is released meanwhile.
+
+        Args:
+            tasks: What to do; each signature once.
+            examples: `tf.train.Example` messages, or their bytes.
+
+        Returns:
+            For each task, in their order, what `classify` or `regress` would return.
+
+        Raises:
+            InvalidArgumentError: There is no task, or one signature comes twice; or as `classify`.
+            UnimplementedError: A task's method is neither classification nor regression.
+            FailedPreconditionError, ServmanError: As `classify`.
+        """
+        check_tasks(self.id, tasks)
+        inferences = [Inference(self.id, self.signatures, task) for task in tasks]
+        array = serialised(str(self.id), examples)
+        call = self._examples_call(self._running(), inferences)
+        outputs = self._run(call, [array] * len(call.signature.inputs))
+        return [
+            inference.result(
+                {
+                    name: outputs[inference.signature.outputs[name].name]
+                    for name in inference.outputs
+                },
+                len(array),
+            )
+            for inference in inferences
+        ]
 
     def close(self) -> None:
         """Close the session and return its memory to the operating system. Idempotent.
@@ -164,7 +191,56 @@ class SavedModelServable:
             return
         live.close()
         del live
-        _return_memory()
+        return_memory()
+
+    def _running(self) -> _LiveSession:
+        live = self._live
+        if live is None:
+            raise self._unloaded()
+        return live
+
+    def _call(
+        self, live: _LiveSession, signature_name: str, output_filter: Collection[str] | None
+    ) -> _Call:
+        signature = chosen_signature(self.id, self.signatures, signature_name)
+        where = f"{self.id}, signature {signature_name!r}"
+        outputs = chosen_outputs(where, signature, output_filter)
+        is_whole = len(outputs) == len(signature.outputs)
+        return live.prepared(
+            signature_name if is_whole else (signature_name, outputs), where, signature, outputs
+        )
+
+    def _examples_call(self, live: _LiveSession, inferences: Sequence[Inference]) -> _Call:
+        """Return the call of all of them at once, where inputs and outputs go by the names of tensors.
+
+        What TensorFlow 2 exports has an input of its own for each signature; all get the same.
+        """
+        taken = [inference.signature.inputs[INPUTS] for inference in inferences]
+        given = [
+            inference.signature.outputs[name]
+            for inference in inferences
+            for name in inference.outputs
+        ]
+        signature = Signature(
+            inputs={spec.name: spec for spec in taken}, outputs={spec.name: spec for spec in given}
+        )
+        names = tuple(signature.outputs)
+        where = "; ".join(inference.where for inference in inferences)
+        return live.prepared((*signature.inputs, *names), where, signature, names)
+
+    def _run(
+        self, call: _Call, arrays: list[np.ndarray[Any, Any]]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        try:
+            values = call.run(*arrays)
+        except Exception as error:  # noqa: BLE001 -- TensorFlow raises whatever it likes
+            failure = self._unloaded() if self._live is None else run_failure(call.where, error)
+            raise failure from None
+        answer = dict(zip(call.outputs, values, strict=True))
+        for name, value in answer.items():
+            if type(value) is not np.ndarray:
+                answer[name] = _as_array(value)
+        return answer
 
     def _unloaded(self) -> FailedPreconditionError:
         return FailedPreconditionError(
@@ -172,25 +248,40 @@ class SavedModelServable:
         )
 
 
+class _Call(NamedTuple):
+    """A run that is prepared, with what is known of it before its inputs are."""
+
+    where: str
+    signature: Signature
+    outputs: tuple[str, ...]
+    run: Run
+
+
 @final
 class _LiveSession:
-    """A session and the runs prepared in it: what goes all at once when the servable is closed."""
+    """A session and the calls prepared in it: what goes all at once when the servable is closed.
+
+    Attributes:
+        calls: By the name of a signature, all of its outputs; under other keys, what else is asked for.
+    """
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._runs: dict[tuple[str, tuple[str, ...]], Run] = {}  # no lock: a run may be made twice
+        self.calls: dict[object, _Call] = {}  # no lock: a call may be prepared twice
 
-    def prepared(self, where: str, signature: Signature, outputs: tuple[str, ...]) -> Run:
-        run = self._runs.get((where, outputs))
-        if run is None:
-            run = self._prepare(where, signature, outputs)
-            if len(self._runs) < _MAX_RUNS:
-                self._runs[where, outputs] = run
-        return run
+    def prepared(
+        self, key: object, where: str, signature: Signature, outputs: tuple[str, ...]
+    ) -> _Call:
+        call = self.calls.get(key)
+        if call is None:
+            call = _Call(where, signature, outputs, self._prepare(where, signature, outputs))
+            if len(self.calls) < _MAX_CALLS:
+                self.calls[key] = call
+        return call
 
     def close(self) -> None:
-        self._runs.clear()
-        self._session.close()
+        self.calls.clear()
+        close_session(self._session)
 
     def _prepare(self, where: str, signature: Signature, outputs: tuple[str, ...]) -> Run:
         options = config_pb2.CallableOptions()
@@ -203,7 +294,7 @@ class _LiveSession:
             # back to `Session.run`, which parses names and feeds anew each time.
             run: Run = self._session._make_callable_from_options(options)  # noqa: SLF001 -- as said
         except Exception as error:  # noqa: BLE001 -- TensorFlow raises whatever it likes
-            raise _run_failure(where, error) from None
+            raise run_failure(where, error) from None
         return run
 
 
@@ -217,81 +308,6 @@ def _dense_names(where: str, specs: Mapping[str, TensorSpec]) -> list[str]:
     return [spec.name for spec in specs.values()]
 
 
-def _signatures(definitions: Any) -> Mapping[str, Signature]:
-    return MappingProxyType(
-        {
-            name: Signature(
-                inputs=_specs(definition.inputs),
-                outputs=_specs(definition.outputs),
-                method_name=definition.method_name,
-            )
-            for name, definition in sorted(definitions.items())
-            if name not in _INIT_SIGNATURES
-        }
-    )
-
-
-def _specs(infos: Any) -> Mapping[str, TensorSpec]:
-    return MappingProxyType({name: _spec(info) for name, info in sorted(infos.items())})
-
-
-def _spec(info: Any) -> TensorSpec:
-    shape = None
-    if info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank:
-        shape = tuple(None if axis.size < 0 else axis.size for axis in info.tensor_shape.dim)
-    return TensorSpec(_dtype(info.dtype), shape, info.name)
-
-
-def _dtype(number: int) -> np.dtype | None:
-    """Return the type that TensorFlow gives this number, as `TensorSpec.dtype` has it."""
-    try:
-        dtype = tf.dtypes.as_dtype(number).base_dtype
-        return None if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
-    except (KeyError, TypeError):  # numpy has no such type; or TensorFlow, of composite tensors
-        return np.dtype([(types_pb2.DataType.Name(number).removeprefix("DT_").lower(), object)])
-
-
 def _as_array(value: Any) -> np.ndarray[Any, Any]:
-    """Return what a run gave as an array: of scalars it gives numpy scalars, and bytes."""
-    if isinstance(value, np.ndarray):
-        return value
+    """Return as an array what a run gave: of scalars it gives numpy scalars, and bytes."""
     return np.array(value, dtype=object if isinstance(value, bytes) else None)
-
-
-def _load_failure(
-    id: ServableId, path: str, tags: tuple[str, ...], error: Exception
-) -> ServmanError:
-    text = _brief(error)
-    if isinstance(error, tf.errors.ResourceExhaustedError | tf.errors.UnimplementedError):
-        return _ERRORS[error.error_code](f"{id}: TensorFlow cannot load {path}: {text}")
-    if "MetaGraphDef associated with tags" in text:
-        return FailedPreconditionError(
-            f"{id}: the SavedModel in {path} has no graph with the tags {list(tags)}: {text}; export one,"
-            " or make the adapter with the tags that there are"
-        )
-    return FailedPreconditionError(
-        f"{id}: TensorFlow cannot load the SavedModel in {path}: {text}; copy the whole version"
-        " directory again and rename it into place, or export it with the TensorFlow installed here"
-    )
-
-
-def _run_failure(where: str, error: Exception) -> ServmanError:
-    if isinstance(error, tf.errors.OpError):
-        kind = _ERRORS.get(error.error_code, InternalError)
-        return kind(f"{where}: the model failed: {_brief(error)}")
-    return InternalError(f"{where}: the model failed: {type(error).__name__}: {_brief(error)}")
-
-
-def _brief(error: Exception) -> str:
-    """Return the sentence that says what is wrong; TensorFlow may put pages of frames before it."""
-    text = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in text.partition("\n\t [[")[0].splitlines() if line.strip()]
-    return lines[-1][:_MAX_TEXT] if lines else type(error).__name__
-
-
-def _return_memory() -> None:
-    gc.collect()
-    # Without it glibc keeps what was freed, since smaller blocks above it are still in use.
-    trim = getattr(_libc, "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, final
+
+from servman.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
 
+    from servman.ids import ServableId
+
 DEFAULT_SIGNATURE: Final = "serving_default"
 """The signature that a request means that names none."""
 
 PREDICT_METHOD: Final = "tensorflow/serving/predict"
 """The method name of a signature that is called with `predict`."""
+
+CLASSIFY_METHOD: Final = "tensorflow/serving/classify"
+"""That of one which gives labels and scores of examples."""
+
+REGRESS_METHOD: Final = "tensorflow/serving/regress"
+"""That of one which gives a number for each example."""
 
 
 @final
@@ -56,6 +66,7 @@ class Signature:
         inputs: What it takes, by name.
         outputs: What it gives, by name.
         method_name: What kind of call it is meant for.
+        defaults: The values of inputs that a caller may leave out. No part of equality.
 
     Threads: immutable; any thread.
     """
@@ -63,6 +74,55 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = PREDICT_METHOD
+    defaults: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict, compare=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InferenceTask:
+    """One of several inferences on the same examples; see `SavedModelServable.multi_inference`.
+
+    Attributes:
+        method_name: `CLASSIFY_METHOD` or `REGRESS_METHOD`.
+        signature_name: Which signature to call.
+
+    Threads: immutable; any thread.
+
+    Raises:
+        InvalidArgumentError: A name is no text.
+    """
+
+    method_name: str
+    signature_name: str = DEFAULT_SIGNATURE
+
+    def __post_init__(self) -> None:
+        names: tuple[object, ...] = (self.method_name, self.signature_name)
+        for name in names:
+            if not isinstance(name, str):
+                raise InvalidArgumentError(f"a task has two names, and {name!r} is no text")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SavedModelMetadata:
+    """What a SavedModel tells of itself.
+
+    Attributes:
+        id: The version.
+        path: Where it was loaded from.
+        tags: Those of the graph that was loaded.
+        tensorflow_version: By which TensorFlow it was exported; empty where it does not say so.
+        signature_defs: The serialised `SignatureDef` of each signature, as it was exported: for servers
+            that pass them on. They include the operations that run while loading.
+
+    Threads: immutable; any thread.
+    """
+
+    id: ServableId
+    path: str
+    tags: tuple[str, ...]
+    tensorflow_version: str
+    signature_defs: Mapping[str, bytes]
 
 
 def dtype_text(dtype: np.dtype | None) -> str:

@@ -96,30 +96,30 @@ def test_embedding_ends_with_the_reason_where_nothing_comes_up(tmp_path: Path) -
         assert "Traceback" not in err
 
 
-def test_deploying_moves_the_version_and_returns_when_it_serves(tmp_path: Path) -> None:
-    base_path, source = tmp_path / "half_plus", write(tmp_path / "staging" / "new")
-    base_path.mkdir()
-    assert run("deploy", source, "half_plus", 3, cwd=tmp_path) == (0, "", "")
-    assert (base_path / "3" / "servable.py").exists()
-    assert not source.exists()
+def test_deploying_copies_the_version_and_returns_when_it_serves(tmp_path: Path) -> None:
+    base_path, source = tmp_path / "models", write(tmp_path / "staging" / "new")
+    write(base_path / "2")
+    assert run("deploy", source, "models", cwd=tmp_path) == (0, "", "")
+    assert (base_path / "3" / "servable.py").read_text() == MODEL
+    assert source.exists()
 
 
 @pytest.mark.parametrize("text", ["def load(context): raise ValueError('no such layer')", "def"])
 def test_deploying_a_broken_version_fails_at_once_with_its_error(tmp_path: Path, text: str) -> None:
     base_path, source = tmp_path / "half_plus", write(tmp_path / "staging" / "new", text)
     base_path.mkdir()
-    code, out, err = run("deploy", source, base_path, 3, cwd=tmp_path)
+    code, out, err = run("deploy", source, base_path, cwd=tmp_path)
     assert (code, out) == (1, "")
-    assert "half_plus:3 is not serving: half_plus:3 failed" in err
+    assert "half_plus:1 is not serving: half_plus:1 failed" in err
     assert ("no such layer" if "layer" in text else "SyntaxError") in err
     assert "Traceback" not in err
 
 
 def test_deploying_to_a_base_path_that_is_missing_fails_with_its_name(tmp_path: Path) -> None:
     source = write(tmp_path / "staging" / "new")
-    code, out, err = run("deploy", source, tmp_path / "gone", 3, cwd=tmp_path)
+    code, out, err = run("deploy", source, tmp_path / "gone", cwd=tmp_path)
     assert (code, out) == (1, "")
-    assert "half_plus:3 is not serving: [Errno 2]" in err
-    assert str(tmp_path / "gone" / "3") in err
+    assert "not published: servable 'half_plus': " in err
+    assert f"base path {tmp_path / 'gone'} does not exist" in err
     assert "Traceback" not in err
     assert source.exists()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +15,14 @@ from servman.adapters import platforms
 from servman.adapters.base import SourceAdapter
 from servman.adapters.python_model import PythonModelAdapter
 from servman.adapters.rejecting import ErrorInjectingAdapter
-from servman.errors import InvalidArgumentError, UnimplementedError
+from servman.data import ServableData
+from servman.errors import InvalidArgumentError, ServmanError, UnimplementedError
+from servman.flow import connect
+from servman.ids import ServableId
 from servman.loader import Loader
-from servman.testing import Spawned
+from servman.resources import ResourceAllocation
+from servman.testing import RecordingTarget, Spawned
+from servman.testing.clock import WATCHDOG
 
 
 @pytest.fixture(autouse=True)
@@ -89,16 +97,35 @@ def test_a_platform_that_nobody_registered_is_a_fault_that_lists_the_others() ->
         platforms.create_adapter("tensorfow")
 
 
+def given(adapter: SourceAdapter[str, Loader], target: RecordingTarget[Loader]) -> None:
+    connect(adapter, target)
+    adapter.set_aspired_versions("m", [ServableData(ServableId("m", 1), "/m/1", "/origin")])
+
+
+def error_of(adapter: SourceAdapter[str, Loader]) -> ServmanError:
+    """Return the error that takes the place of a version of the platform."""
+    target: RecordingTarget[Loader] = RecordingTarget()
+    given(adapter, target)
+    target.wait_for("m", [1])
+    ((_, (data,)),) = target.calls
+    assert data.error is not None
+    assert data.origin == "/origin"
+    return data.error
+
+
 def test_installed_packages_offer_platforms_as_entry_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module: Any = ModuleType("test_platforms_offered")
-    module.make = make
+    module.make = PythonModelAdapter
     monkeypatch.setitem(sys.modules, module.__name__, module)
     looks = offer(monkeypatch, offered="test_platforms_offered:make", broken="test_no_such:make")
     assert platforms.registered_platforms() == {"tensorflow", "python", "offered", "broken"}
     assert platforms.is_registered("offered")
-    assert isinstance(platforms.create_adapter("offered"), ErrorInjectingAdapter)
+    target: RecordingTarget[Loader] = RecordingTarget()
+    given(platforms.create_adapter("offered"), target)
+    target.wait_for("m", [1])
+    assert target.calls[0][1][0].payload.estimate_resources() == ResourceAllocation()
     assert looks == ["servman.platforms"]
 
 
@@ -107,11 +134,95 @@ def test_a_broken_entry_point_is_an_error_of_its_own_platform_alone(
 ) -> None:
     offer(monkeypatch, broken="test_no_such_module:make")
     assert platforms.is_registered("broken")
-    with pytest.raises(
-        UnimplementedError, match=r"'broken' cannot be used here: .*test_no_such_module.*; repair"
-    ):
-        platforms.create_adapter("broken")
+    error = error_of(platforms.create_adapter("broken"))
+    assert isinstance(error, UnimplementedError)
+    assert re.search(r"'broken' cannot be used here: .*test_no_such_module.*; repair", str(error))
     assert isinstance(platforms.create_adapter("python"), PythonModelAdapter)
+
+
+def test_a_package_without_the_factory_that_it_offers_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer(monkeypatch, broken="servman.testing:no_such_factory")
+    assert "no_such_factory" in str(error_of(platforms.create_adapter("broken")))
+
+
+def test_a_package_that_registers_the_name_of_another_is_the_reason_of_its_own_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module: Any = ModuleType("test_platforms_greedy")
+    module.make = lambda: platforms.register_platform("python", make)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    offer(monkeypatch, greedy="test_platforms_greedy:make")
+    error = error_of(platforms.create_adapter("greedy"))
+    assert "platform 'python' is registered already" in str(error)
+    assert isinstance(platforms.create_adapter("python"), PythonModelAdapter)
+
+
+def packages(monkeypatch: pytest.MonkeyPatch, folder: Path, **entry_points: str) -> None:
+    """Install packages of these entry points."""
+    for name, text in entry_points.items():
+        info = folder / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[servman.platforms]\n{text}\n")
+    monkeypatch.undo()  # of the autouse fixture: the real look at installed packages
+    monkeypatch.syspath_prepend(str(folder))
+    platforms._offered.cache_clear()
+
+
+def test_two_packages_that_offer_one_platform_are_named_to_its_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packages(monkeypatch, tmp_path, alpha="onnx = alpha:make", beta="onnx = beta:make")
+    error = str(error_of(platforms.create_adapter("onnx")))
+    assert re.search(r"'onnx' .*offered more than once, by .*; uninstall all but one", error)
+    assert "alpha (alpha:make)" in error
+    assert "beta (beta:make)" in error
+
+
+def test_one_package_with_broken_metadata_costs_no_other_its_platform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    packages(monkeypatch, tmp_path, bad="this line is no entry point", good="fine = fine:make")
+    assert platforms.registered_platforms() >= {"tensorflow", "python", "fine"}
+    assert "entry points" in caplog.text
+
+
+def test_a_package_that_hangs_while_it_is_imported_delays_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def factory() -> SourceAdapter[str, Loader]:
+        entered.set()
+        assert go_on.wait(WATCHDOG)
+        return PythonModelAdapter()
+
+    module: Any = ModuleType("test_platforms_slow")
+    module.make = factory
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    offer(monkeypatch, slow="test_platforms_slow:make")
+    adapter = platforms.create_adapter("slow")
+    assert not entered.is_set()
+    target: RecordingTarget[Loader] = RecordingTarget()
+    given(adapter, target)  # returns
+    assert entered.wait(WATCHDOG)
+    both = [ServableData(ServableId("m", version), f"/m/{version}") for version in (2, 3)]
+    adapter.set_aspired_versions("m", both)
+    assert target.calls == []
+    go_on.set()
+    target.wait_for("m", [2, 3])
+    assert len(target.calls) == 1  # the newest list, made by one adapter
+
+
+def test_one_version_of_an_offered_platform_can_be_adapted_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer(monkeypatch, broken="test_no_such_module:make")
+    data = ServableData(ServableId("m", 1), "/m/1", "/origin")
+    adapted = platforms.create_adapter("broken").adapt_one(data)
+    assert isinstance(adapted.error, UnimplementedError)
 
 
 def test_what_is_registered_comes_before_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,8 @@ def test_byte_code_that_lies_about_is_not_run(tmp_path: Path) -> None:
 def test_the_module_is_in_sys_modules_only_while_it_is_loaded(tmp_path: Path) -> None:
     loader = loader_of(tmp_path, "def load(context): return 1")
     loaded(loader)
-    assert len(own_modules()) == 1
+    (package, module) = own_modules()
+    assert module == f"{package}.servable"
     loader.unload(1)
     assert own_modules() == []
 
@@ -146,10 +147,11 @@ def test_two_versions_share_no_state(tmp_path: Path) -> None:
         return lambda: count
     """
     one, two = loader_of(tmp_path / "1", source), loader_of(tmp_path / "2", source)
-    assert (loaded(one)(), loaded(two)()) == (1, 1)
-    one.unload(None)
-    assert len(own_modules()) == 1
-    two.unload(None)
+    first, second = loaded(one), loaded(two)
+    assert (first(), second()) == (1, 1)
+    one.unload(first)
+    assert len(own_modules()) == 2
+    two.unload(second)
     assert own_modules() == []
 
 
@@ -243,25 +245,26 @@ def test_a_file_that_gives_no_servable_is_told_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("source", "raised"),
+    ("source", "line", "raised"),
     [
-        ("def load(context) return 1", "SyntaxError: expected ':'"),
-        (b"\xff = 1", "SyntaxError"),
-        (b"\0", "raised"),
-        ("import no_such_package_anywhere", "ModuleNotFoundError: No module named 'no_such_"),
-        ("import sys; sys.exit(3)", "SystemExit: 3"),
-        ("def load(context): raise KeyError('weights')", "KeyError: 'weights'"),
-        ("def load(context): raise SystemExit", "SystemExit"),
-        ("def load(context): raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("def load(): return 1", "TypeError: load() takes 0 positional arguments"),
+        ("\ndef load(context) return 1", 2, "SyntaxError: expected ':'"),
+        (b"\xff = 1", 1, "SyntaxError"),
+        (b"\0", None, "null bytes"),
+        ("import no_such_package_anywhere", 1, "ModuleNotFoundError: No module named 'no_such_"),
+        ("import sys; sys.exit(3)", 1, "SystemExit: 3"),
+        ("def load(context):\n    raise KeyError('weights')", 2, "KeyError: 'weights'"),
+        ("def load(context): raise SystemExit", 1, "SystemExit"),
+        ("def load(context): raise KeyboardInterrupt", 1, "KeyboardInterrupt"),
+        ("def load(): return 1", None, "TypeError: load() takes 0 positional arguments"),
     ],
 )
-def test_code_that_raises_is_a_typed_error_with_id_path_and_remedy(
-    tmp_path: Path, source: str | bytes, raised: str
+def test_code_that_raises_is_a_typed_error_with_id_file_line_and_remedy(
+    tmp_path: Path, source: str | bytes, line: int | None, raised: str
 ) -> None:
     error = failure(loader_of(tmp_path, source))
     assert isinstance(error, LoadFailedError)
-    assert str(error).startswith(f"m:1: {tmp_path}/servable.py raised ")
+    place = f"{tmp_path}/servable.py" + (f", line {line}," if line else "")
+    assert str(error).startswith(f"m:1: {place} raised ")
     assert raised in str(error)
     assert "correct the file" in str(error)
 
@@ -299,6 +302,8 @@ def test_an_unload_that_raises_is_typed_and_leaves_nothing(tmp_path: Path) -> No
         def unload(servable): raise SystemExit("no")
         """,
     )
-    with pytest.raises(LoadFailedError, match=r"m:1: .*servable\.py raised SystemExit: no"):
+    with pytest.raises(
+        LoadFailedError, match=r"m:1: .*servable\.py, line 3, raised SystemExit: no"
+    ):
         loader.unload(loaded(loader))
     assert own_modules() == []

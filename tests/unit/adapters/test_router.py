@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from servman.adapters.router import DynamicSourceRouter
+from servman.adapters.router import DynamicSourceRouter, StaticSourceRouter
 from servman.data import ServableData
 from servman.errors import FailedPreconditionError, InvalidArgumentError
 from servman.flow import connect
@@ -74,3 +74,14 @@ def test_a_port_takes_one_target() -> None:
     connected(router)
     with pytest.raises(FailedPreconditionError):
         connect(router.ports[0], RecordingTarget())
+
+
+def test_a_static_router_has_a_port_for_each_substring_and_one_for_the_rest() -> None:
+    assert len(StaticSourceRouter(["a", "b"]).ports) == 3
+    assert len(StaticSourceRouter(iter(["a"])).ports) == 2
+
+
+@pytest.mark.parametrize("substrings", ["a", None, 3, [""], ["a", 3]])
+def test_substrings_are_texts_that_are_not_empty(substrings: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError, match="substring"):
+        StaticSourceRouter(substrings)

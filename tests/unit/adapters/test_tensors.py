@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -236,7 +237,9 @@ def test_a_bare_value_is_the_only_input() -> None:
 
 
 def test_a_bare_value_does_not_say_which_of_two_inputs_it_is() -> None:
-    with pytest.raises(InvalidArgumentError, match="has 2 inputs; pass a mapping with: 'a', 'b'"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"has 2 inputs; pass a mapping with: 'a' \(float32"
+    ):
         checked_inputs(WHERE, signature(a=VECTOR, b=VECTOR), [1.0])
 
 
@@ -248,7 +251,7 @@ def test_inputs_come_in_the_order_of_the_signature() -> None:
 @pytest.mark.parametrize(
     ("inputs", "problem"),
     [
-        ({"a": [1.0]}, "missing 'b'; it takes: 'a', 'b'"),
+        ({"a": [1.0]}, r"missing 'b'; it takes: 'a' \(float32 of shape \(\?\)\), 'b' \(float32"),
         ({"a": [1.0], "b": [1.0], "c": 1, "d": 2}, "unknown 'c', 'd'; it takes"),
         ({"A": [1.0], "b": [1.0]}, "missing 'a' and unknown 'A'; it takes"),
         ({}, "missing 'a', 'b'; it takes"),
@@ -257,6 +260,36 @@ def test_inputs_come_in_the_order_of_the_signature() -> None:
 def test_missing_and_unknown_inputs_are_listed(inputs: Mapping[str, object], problem: str) -> None:
     with pytest.raises(InvalidArgumentError, match=f"{WHERE}: inputs are {problem}"):
         checked_inputs(WHERE, signature(a=VECTOR, b=VECTOR), inputs)
+
+
+def with_default() -> Signature:
+    seven = np.array([7], np.float32)
+    inputs = {"a": VECTOR, "b": VECTOR, "c": VECTOR}
+    return Signature(inputs, {"y": VECTOR}, defaults={"b": seven, "c": seven})
+
+
+def test_an_input_with_a_default_may_be_left_out() -> None:
+    arrays = checked_inputs(WHERE, with_default(), {"a": [1.0]})
+    assert [array.tolist() for array in arrays] == [[1], [7], [7]]
+
+
+def test_what_is_given_goes_before_the_default() -> None:
+    arrays = checked_inputs(WHERE, with_default(), {"b": [2.0], "a": [1.0]})
+    assert [array.tolist() for array in arrays] == [[1], [2], [7]]
+
+
+def test_a_bare_value_is_the_only_input_that_has_to_be_given() -> None:
+    arrays = checked_inputs(WHERE, with_default(), [1.0])
+    assert [array.tolist() for array in arrays] == [[1], [7], [7]]
+
+
+def test_a_default_stands_in_for_nothing_else() -> None:
+    told = (
+        f"{WHERE}: inputs are missing 'a' and unknown 'd'; it takes: 'a' (float32 of shape (?)),"
+        " 'b' (float32 of shape (?), may be left out), 'c' (float32"
+    )
+    with pytest.raises(InvalidArgumentError, match=f"^{re.escape(told)}"):
+        checked_inputs(WHERE, with_default(), {"b": [2.0], "d": 1})
 
 
 def test_a_signature_without_inputs_takes_an_empty_mapping() -> None:
