@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration coverage wheel conformance bench stress simulate mutants lock dev clean distclean
+.PHONY: help demo test lint unit integration coverage wheel conformance bench stress simulate mutants protos lock dev clean distclean
 
 export PYTHON ?= python3
 BIN := .venv/bin
@@ -60,14 +60,19 @@ conformance: dev ## Sum up how servman stands to TensorFlow Serving's own tests
 bench: dev ## Measure the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
-stress: dev ## Swap versions under load for two minutes
-	$(BIN)/python -m tests.stress
+stress: dev ## Run a manager under fire, then soak a whole core (SECONDS=60 of each, SEED=n)
+	$(BIN)/python -m tests.stress seeded --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.stress soak --seconds $(or $(SECONDS),60)
 
 simulate: dev ## Run the manager through random histories (SEEDS=1000 FIRST=0)
 	@$(BIN)/python -m tests.simulation seeds --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 mutants: dev ## Count the seeds that the simulation needs to find planted faults
 	@$(BIN)/python -m tests.simulation faults
+
+protos: dev ## Compile the messages after a change to servman/protos/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I servman/protos --include_imports \
+	    --descriptor_set_out=servman/protos/descriptors.binpb servman/protos/*.proto
 
 lock: ## Renew the lock files, with uv on the PATH (LOCK_FLAGS=--upgrade takes new versions)
 	requirements/lock $(LOCK_FLAGS)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from servman.clock import Clock
     from servman.manager import AspiredVersionPolicy
+    from servman.manager.backoff import RetryInterval
     from servman.sources import VersionPolicy
 
 
@@ -82,8 +83,8 @@ class ServerCoreOptions:
         num_load_threads: How many loads may run at once. Default 4.
         num_unload_threads: How many unloads may run at once. Default 2.
         max_num_load_retries: How often a failed load is repeated. Default 5.
-        load_retry_interval: Seconds between attempts. Default 60. A version whose files change is tried
-            again at once.
+        load_retry_interval: Seconds between attempts, or an `ExponentialBackoff`. Default 60. A version whose
+            files change is tried again at once.
         load_timeout: Seconds after which a load that has not returned ends its version. Default None: never.
         total_model_memory_limit_bytes: How much memory models may take together, by their loaders' estimates.
             A load that does not fit waits for what is on its way out, else it fails, until memory is
@@ -105,7 +106,7 @@ class ServerCoreOptions:
     num_load_threads: int = 4
     num_unload_threads: int = 2
     max_num_load_retries: int = 5
-    load_retry_interval: float = 60.0
+    load_retry_interval: RetryInterval = 60.0
     load_timeout: float | None = None
     total_model_memory_limit_bytes: int | None = None
     log_capacity: int = 1000

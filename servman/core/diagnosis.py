@@ -63,6 +63,8 @@ class Diagnosis:
             yield f"  last look failed: {source.error}"
         for version in source.missing:
             yield f"  version {version}: not on disk"
+        for one in source.incomplete:
+            yield f"  {one}"
         for name in source.ignored:
             yield f"  ignored: {name}"
 

@@ -15,6 +15,7 @@ from servman.core.diagnosis import Diagnosis
 from servman.core.pipeline import Pipeline
 from servman.errors import ClosedError, NotFoundError
 from servman.events import EventBus
+from servman.forks import tie
 from servman.ids import AnyRequest, ServableId, ServableRequest
 from servman.manager import AspiredVersionsManager, CloseReport, ResourceTracker
 from servman.monitor import ServableStateMonitor
@@ -49,6 +50,8 @@ class ServerCore:
     2. One model that is misconfigured, missing, broken or slow harms no other.
     3. Reading (`config`, `explain`, handles, waits) takes no lock that a load, a look at the disk or a
        change of the configuration could hold.
+    4. In a child that is forked after `start`, every use raises `FailedPreconditionError`, and nothing hangs:
+       fork first, start afterwards.
 
     A context manager, and an asynchronous one, that starts and closes it.
 
@@ -98,6 +101,7 @@ class ServerCore:
             self._monitor.add_explainer(explainer)
         self._started = False
         self._closed = False
+        tie(self, self._pipeline.source, self._manager, self._monitor, self._event_bus)
 
     # ---- life ----------------------------------------------------------------------------------
 

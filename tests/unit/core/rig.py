@@ -15,8 +15,8 @@ from servman.ids import ServableId, ServableRequest
 from servman.loader import Loader
 from servman.manager import AspiredVersionsManager
 from servman.reasons import Reason
-from servman.sources.look import CallingThread
 from servman.testing import FailingLoader, FakeClock, ManualPool
+from servman.threads import CallingThread
 
 
 @final

@@ -7,10 +7,11 @@ import shutil
 import pytest
 
 from servman.adapters import platforms
+from servman.core import Diagnosis
 from servman.errors import LoadFailedError, NotFoundError, UnimplementedError
 from servman.manager import HarnessState
 from servman.reasons import ReasonCode
-from servman.sources import Latest, Specific
+from servman.sources import IncompleteVersion, Latest, SourceStatus, Specific
 from servman.testing import FailingLoader
 from tests.unit.core.rig import Rig, sid
 
@@ -235,3 +236,9 @@ def test_versions_that_the_policy_names_and_names_that_are_none_are_listed(rig: 
     rig.bring(1)
     lines = str(core.explain("m")).splitlines()
     assert lines[-2:] == ["  version 5: not on disk", "  ignored: '3.partial' is not a number"]
+
+
+def test_versions_that_are_not_complete_are_listed() -> None:
+    waiting = IncompleteVersion(3, "3", "it holds no file 'DONE' yet")
+    diagnosis = Diagnosis("m", None, (), None, (), SourceStatus(incomplete=(waiting,)))
+    assert "  '3' is not complete: it holds no file 'DONE' yet" in str(diagnosis).splitlines()

@@ -316,7 +316,7 @@ def test_closing_from_a_thread_of_servman_is_refused_and_changes_nothing(rig: Ri
         except FailedPreconditionError as error:
             errors.append(error)
 
-    spawn("own", close).join(WATCHDOG)
+    spawn("own", close, owner=core).join(WATCHDOG)
     assert "call it from a thread of yours" in str(errors[0])
     assert core.explain("m")
 
