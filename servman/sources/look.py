@@ -73,7 +73,7 @@ class Look:
         identify: Whether to find out the identity of the base path too.
         begun: When a worker took it up, on the monotonic clock; None before.
         left_behind: Whether the actor has lost patience with it. Only the actor uses it.
-        storage: The storage that it hangs on, once it is left behind. Only the actor uses it.
+        storage: The storage that it hangs on, once it is left behind; or for which it was refused.
         refused: Whether it was not run, because too many hang on its storage.
         listed: Whether the storage has answered.
         entries: What is in the base path; only where there is no owner.
@@ -155,6 +155,7 @@ class Look:
     def refuse(self, storage: str) -> None:
         """Fail without looking."""
         self.refused = self.ended = True
+        self.storage = storage
         self.failure = hanging_storage(*self.place, storage)
 
 

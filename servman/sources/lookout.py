@@ -186,9 +186,9 @@ class Lookout:
         self._left_behind[look.storage] -= 1
         self._give_up_storages()
         self._resize()
-        refused, self._refused = self._refused, {}
-        for one in refused.values():
-            self.begin(one.place, one.owner, identify=one.identify)
+        for one in list(self._refused.values()):
+            if one.storage not in self._given_up:
+                self.begin(one.place, one.owner, identify=one.identify)
 
     def _give_up_storages(self) -> None:
         self._given_up = frozenset(

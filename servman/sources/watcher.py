@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 _log = Log(__name__)
 
-# What changes which versions there are. A link to a directory counts as a file here.
-_EVENTS: list[type[FileSystemEvent]] = [
+EVENTS: Final[list[type[FileSystemEvent]]] = [
     DirCreatedEvent,
     DirDeletedEvent,
     DirMovedEvent,
@@ -52,6 +51,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileDeletedEvent,
     FileMovedEvent,
 ]
+"""What changes which versions there are. A link to a directory counts as a file here."""
 
 
 @final
@@ -273,7 +273,7 @@ class Watcher:
         watch.observed = self._observer.schedule(
             _Handler(path, functools.partial(self._report_change, watch)),
             path,
-            event_filter=_EVENTS,
+            event_filter=EVENTS,
             follow_symlink=True,
         )
         direct = os.path.realpath(path) == path

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from servman.sources.look import PATIENCE
-from servman.sources.lookout import HASTE, MOST_HANDS, Lookout
+from servman.clock import Clock
+from servman.errors import FailedPreconditionError
+from servman.reasons import ReasonCode
+from servman.sources.look import PATIENCE, Look
+from servman.sources.lookout import HASTE, MOST_HANDS, MOST_WORKERS, Lookout
+from servman.sources.mounts import Mount
+from servman.sources.versions import Selection
 from servman.testing import FakeClock, ManualPool
 from servman.testing.clock import WATCHDOG
 from servman.threads import WorkerPool
@@ -228,3 +233,184 @@ def test_closing_waits_for_running_looks_no_longer_than_patience(
     monkeypatch.setattr(rig.pool, "join", deadlines.append)
     assert rig.lookout.close(None if timeout is None else now + timeout) == []
     assert deadlines == [now + waited]
+
+
+def test_what_is_urgent_comes_before_what_was_queued_earlier() -> None:
+    rig = Rig()
+    for place, urgent in ((A, False), (B, False), (C, True)):
+        rig.lookout.begin(place, None, identify=False, urgent=urgent)
+    rig.lookout.dispatch()
+    rig.pool.run_all()
+    assert rig.listed == ["/c", "/a", "/b"]
+
+
+@pytest.mark.parametrize(("age", "workers"), [(0.001, 1), (0.02, 2)], ids=["quick", "slow"])
+def test_behind_slow_looks_more_workers_join_in_and_behind_quick_ones_none(
+    age: float, workers: int
+) -> None:
+    rig = Rig()
+    sizes: list[int] = []
+
+    def look_on() -> None:
+        rig.clock.advance(age)
+        assert rig.lookout.lose_patience() == []
+        sizes.append(rig.pool.size)
+
+    rig.during = look_on
+    rig.begin(A, B, C)
+    rig.clock.advance(HASTE - age)  # while others were looked at
+    rig.clock.advance(age / 2)
+    rig.pool.run()
+    assert sizes == [workers]
+
+
+def test_a_slow_look_that_nothing_waits_for_needs_no_second_worker() -> None:
+    rig = Rig()
+    sizes: list[int] = []
+
+    def take_long() -> None:
+        rig.clock.advance(HASTE)
+        rig.lookout.lose_patience()
+        sizes.append(rig.pool.size)
+
+    rig.during = take_long
+    rig.begin(A)
+    rig.pool.run()
+    assert sizes == [1]
+
+
+def mounts(*points: str) -> list[Mount]:
+    return [Mount(number, (0, number), point, "nfs4") for number, point in enumerate(points)]
+
+
+class Dead:
+    """A lookout on a dead mount: looks there hang in threads until released; the test is the actor."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.table = mounts("/", "/dead", "/well")
+        self.release = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.awake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.pool = WorkerPool("look", 1, self.clock)
+        self.lookout = Lookout(
+            self.entries, self.pool, self.clock, lambda: self.awake.put(None), lambda: self.table
+        )
+        self.done: dict[str, Look] = {}
+        self.left_behind = 0
+
+    def entries(self, path: str) -> list[tuple[str, bool]]:
+        if path.startswith("/dead"):
+            self.entered.release()
+            assert self.release.wait(WATCHDOG)
+        return [("1", True)]
+
+    def begin(self, *paths: str) -> None:
+        for path in paths:
+            self.lookout.begin((path, path), None, identify=False)
+        self.lookout.dispatch()
+
+    def collect(self) -> None:
+        for look in self.lookout.collect():
+            self.done[look.path] = look
+        self.lookout.dispatch()
+
+    def wait_for(self, path: str) -> Look:
+        while path not in self.done:
+            self.awake.get(timeout=WATCHDOG)
+            self.collect()
+        return self.done[path]
+
+    def lose_patience(self, hanging: int) -> None:
+        """Wait until so many more looks hang, and then until they are left behind."""
+        for _ in range(hanging):
+            assert self.entered.acquire(timeout=WATCHDOG)
+        self.clock.advance(PATIENCE)
+        self.left_behind += len(self.lookout.lose_patience())
+
+    def close(self) -> None:
+        self.release.set()
+        assert self.lookout.close(None) == []
+
+
+@pytest.fixture
+def dead() -> Iterator[Dead]:
+    one = Dead()
+    yield one
+    one.close()
+
+
+def dead_paths(count: int) -> list[str]:
+    return [f"/dead/{number}" for number in range(count)]
+
+
+def test_a_dead_mount_costs_few_threads_however_many_base_paths_are_on_it(dead: Dead) -> None:
+    dead.begin(*dead_paths(1000), "/well/m")
+    for hanging in (1, 2, 4, 8):
+        dead.lose_patience(hanging)
+    assert dead.wait_for("/well/m").failure is None
+    assert all(dead.wait_for(path).refused for path in dead_paths(1000)[15:])
+    assert dead.left_behind == 15
+
+
+def test_a_look_at_a_storage_that_was_given_up_fails_and_says_why(dead: Dead) -> None:
+    dead.begin(*dead_paths(20))
+    for hanging in (1, 2, 4, 8):
+        dead.lose_patience(hanging)
+    failure = dead.wait_for("/dead/19").failure
+    assert failure is not None
+    assert failure.code is ReasonCode.BASE_PATH_UNREADABLE
+    assert isinstance(failure.error, FailedPreconditionError)
+    assert "looks at others on the same storage hang: /dead (nfs4, mount 1)" in failure.text
+    assert "'/dead/19'" in failure.text
+
+
+def test_when_one_comes_back_what_was_refused_is_looked_at_again(dead: Dead) -> None:
+    dead.begin(*dead_paths(20))
+    for hanging in (1, 2, 4, 8):
+        dead.lose_patience(hanging)
+    assert all(dead.wait_for(path).refused for path in dead_paths(20)[15:])
+    dead.done.clear()
+    dead.release.set()
+    assert all(dead.wait_for(path).failure is None for path in dead_paths(20))
+
+
+def test_what_is_mounted_in_the_place_of_a_dead_storage_is_looked_at(dead: Dead) -> None:
+    """The mounts are the test's invention."""
+    dead.begin(*dead_paths(20))
+    for hanging in (1, 2, 4, 8):
+        dead.lose_patience(hanging)
+    assert all(dead.wait_for(path).refused for path in dead_paths(20)[15:])
+    dead.done.clear()
+    dead.table = [*dead.table, Mount(9, (0, 9), "/dead", "nfs4")]
+    dead.begin("/dead/19")
+    dead.lose_patience(1)  # it hangs too, but it was looked at
+    assert dead.done == {}
+
+
+def test_a_check_of_what_is_complete_that_takes_long_speaks_against_no_storage(dead: Dead) -> None:
+    class Slow:
+        def read(self, entries: list[tuple[str, bool]], clock: Clock) -> Selection:
+            dead.entered.release()
+            assert dead.release.wait(WATCHDOG)
+            return Selection()
+
+    for number in range(15):
+        dead.lookout.begin(("m", f"/well/{number}"), Slow(), identify=False)
+    dead.begin("/well/m")
+    for hanging in (1, 2, 4, 8):
+        dead.lose_patience(hanging)
+    assert dead.wait_for("/well/m").failure is None
+
+
+def test_however_many_storages_are_dead_there_is_a_limit_to_the_threads(dead: Dead) -> None:
+    dead.table = mounts(*dead_paths(1000))
+    dead.begin(*dead_paths(1000))
+    hanging = [1, 2, 4, 8, 16, 16, 16, 16, 1]
+    assert sum(hanging) == MOST_WORKERS
+    for count in hanging:
+        dead.lose_patience(count)
+    for _ in range(3):
+        dead.lose_patience(0)
+    assert not dead.entered.acquire(blocking=False)
+    assert dead.pool._workers == MOST_WORKERS

@@ -66,6 +66,42 @@ def test_a_look_begun_before_the_configuration_changed_is_dropped() -> None:
     assert rig.run() == [("m", [2])]
 
 
+def test_what_is_added_is_looked_at_before_the_rest_of_a_long_round() -> None:
+    pool = ManualPool()
+    many = [servable(f"m{number}") for number in range(100)]
+    rig = Rig(*many, pool=pool)
+    rig.source.step()
+    rig.source.update_config([*many, N])
+    rig.source.step()
+    pool.run_all()
+    assert rig.disk.looked()[0] == "/n"
+
+
+def test_a_kept_servable_sees_nothing_of_an_update_though_its_base_path_fails_meanwhile() -> None:
+    rig = Rig(M, N)
+    rig.disk.paths |= {"/m": ["1"], "/n": ["1"]}
+    rig.source.poll()
+    rig.sent()
+    rig.disk.paths["/m"] = OSError(5, "I/O error")
+    rig.source.update_config([M])
+    rig.source.update_config([M, servable("o")])
+    rig.source.poll()
+    assert rig.sent() == [("n", [])]
+
+
+def test_what_is_removed_is_unaspired_before_anything_new_is_looked_at() -> None:
+    pool = ManualPool()
+    rig = Rig(M, pool=pool)
+    rig.disk.paths |= {"/m": ["1"], "/n": ["1"]}
+    rig.source.step()
+    pool.run_all()
+    rig.run()
+    rig.source.update_config([N])
+    assert rig.run() == [("m", [])]
+    pool.run_all()
+    assert rig.run() == [("n", [1])]
+
+
 def test_a_look_for_a_servable_that_was_removed_is_dropped() -> None:
     pool = ManualPool()
     rig = Rig(M, pool=pool)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from watchdog.events import (
     DirDeletedEvent,
 )
 
-from servman.sources.look import identity
+from servman.sources.look import PATIENCE, identity
 from servman.sources.watcher import Watcher
-from servman.testing import FakeClock, ManualPool
+from servman.testing import FakeClock, ManualPool, Spawned
+from servman.testing.clock import WATCHDOG
+from servman.threads import WorkerPool
 from tests.unit.sources.rig import FakeObserver
 
 
@@ -20,9 +23,16 @@ class Rig:
     def __init__(self, limit: int = 8) -> None:
         self.observer = FakeObserver()
         self.pool = ManualPool()
+        self.kinds: dict[str, str] = {}
         self.posted: list[Callable[[], None]] = []
         self.changes: list[str] = []
-        self.watcher = Watcher(limit, FakeClock(), self.pool, lambda: self.observer)
+        self.watcher = Watcher(
+            limit,
+            FakeClock(),
+            self.pool,
+            lambda: self.observer,
+            lambda path: self.kinds.get(path, ""),
+        )
         self.watcher.start(self.posted.append, self.changes.append)
 
     def settle(self) -> list[str]:
@@ -171,3 +181,122 @@ def test_closing_stops_the_observer(tmp_path: Path) -> None:
     running.append(rig.observer.running)
     assert running == [True, False]
     assert rig.watcher.close(None)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.gcsfuse", "virtiofs"])
+def test_where_other_machines_change_files_too_there_is_no_watch_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """The kind of file system is the test's invention."""
+    rig = Rig()
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.mkdir()
+        rig.kinds[str(path)] = kind
+        for _ in range(3):
+            assert rig.attend(path) == []
+        assert rig.watcher.why_not_watched(str(path)) == (
+            f"{kind} does not tell of what happens elsewhere"
+        )
+    assert rig.observer.placed == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{paths[0]} is polled and not watched: {kind}" in caplog.text
+
+
+def test_each_kind_of_obstacle_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kinds of file systems and the refusal of the system are the test's inventions."""
+    rig = Rig()
+    for name, kind in (("a", "nfs4"), ("b", "cifs"), ("c", ""), ("d", "nfs4"), ("e", "")):
+        (tmp_path / name).mkdir()
+        rig.kinds[str(tmp_path / name)] = kind
+        rig.observer.error = OSError(28, "inotify watch limit reached")
+        rig.attend(tmp_path / name)
+    said = [record.getMessage() for record in caplog.records]
+    assert ["nfs4" in said[0], "cifs" in said[1], "limit reached" in said[2], len(said)] == [
+        *(True, True, True),
+        3,
+    ]
+
+
+def test_what_cannot_be_watched_takes_nobody_the_place(tmp_path: Path) -> None:
+    """The kind of file system is the test's invention."""
+    rig = Rig(limit=1)
+    for name, kind in (("far", "nfs4"), ("near", "ext4")):
+        (tmp_path / name).mkdir()
+        rig.kinds[str(tmp_path / name)] = kind
+        rig.attend(tmp_path / name)
+    assert rig.watcher.is_watched(str(tmp_path / "near"))
+
+
+def test_a_place_that_becomes_free_is_taken_by_the_next_that_is_looked_at(tmp_path: Path) -> None:
+    rig = Rig(limit=1)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        rig.attend(tmp_path / name)
+    rig.watcher.release(str(tmp_path / "a"))
+    assert rig.attend(tmp_path / "b") == [str(tmp_path / "b")]
+
+
+def test_it_tells_why_a_path_is_not_watched(tmp_path: Path) -> None:
+    path = str(tmp_path)
+    assert Watcher(0, FakeClock(), ManualPool()).why_not_watched(path) == "watching is turned off"
+    unstarted = Watcher(8, FakeClock(), ManualPool())
+    assert unstarted.why_not_watched(path) == "events are followed once the source is started"
+    rig = Rig(limit=1)
+    said = [rig.watcher.why_not_watched(path)]
+    rig.watcher.attend(path, None)
+    said.append(rig.watcher.why_not_watched(path))
+    rig.settle()
+    said.append(rig.watcher.why_not_watched(path))
+    said.append(rig.watcher.why_not_watched("/elsewhere"))
+    assert said == [
+        "there is no directory there that could be read",
+        "the watch is being placed",
+        None,
+        "max_watches is 1",
+    ]
+
+
+def test_a_path_with_a_link_in_it_is_watched_but_its_events_do_not_tell_all(tmp_path: Path) -> None:
+    (tmp_path / "real" / "m").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    rig = Rig()
+    told = []
+    for path in (tmp_path / "real" / "m", tmp_path / "link" / "m"):
+        told.append(rig.watcher.tells_all(str(path)))
+        rig.attend(path)
+        told.append(rig.watcher.tells_all(str(path)))
+    assert told == [False, True, False, False]
+    assert rig.watcher.is_watched(str(tmp_path / "link" / "m"))
+
+
+def test_closing_does_not_wait_for_a_watch_that_cannot_be_placed_and_is_cleared_up_behind(
+    tmp_path: Path,
+) -> None:
+    """That the storage hangs is simulated by asking for its kind, which hangs."""
+    entered, release = threading.Event(), threading.Event()
+
+    def kind_of(path: str) -> str:
+        if path == str(tmp_path / "dead"):
+            entered.set()
+            assert release.wait(WATCHDOG)
+        return ""
+
+    clock, observer = FakeClock(), FakeObserver()
+    pool = WorkerPool("watch", 1, clock)
+    watcher = Watcher(8, clock, pool, lambda: observer, kind_of)
+    watcher.start(lambda _: None, lambda _: None)
+    for name in ("well", "dead"):
+        (tmp_path / name).mkdir()
+        watcher.attend(str(tmp_path / name), None)
+    assert entered.wait(WATCHDOG)
+    closing = Spawned(lambda: watcher.close(None))
+    clock.wait_until_parked(1)
+    clock.advance(PATIENCE)
+    assert closing.result() is False
+    assert observer.running
+    release.set()
+    assert pool.join(None)
+    assert not observer.running

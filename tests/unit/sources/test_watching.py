@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pytest
+
+from servman.data import ServableData
 from servman.flow import connect
 from servman.sources import FileSystemStoragePathSource, ServableToMonitor
+from servman.sources.look import list_directory
 from servman.sources.watcher import Watcher
 from servman.testing import FakeClock, ManualPool, RecordingTarget
 from tests.unit.sources.rig import FakeObserver
@@ -12,20 +18,38 @@ from tests.unit.sources.rig import FakeObserver
 class Rig:
     """A source that watches, on real base paths, without threads: it polls only when told."""
 
-    def __init__(self, *paths: Path) -> None:
-        clock = FakeClock()
+    def __init__(
+        self, *paths: Path, poll_interval: float = -1.0, limit: int = 8, kind: str = ""
+    ) -> None:
+        self.clock = clock = FakeClock()
+        self.looks: list[str] = []
         self.observer = FakeObserver()
         self.watches = ManualPool()
-        watcher = Watcher(8, clock, self.watches, lambda: self.observer)
+        watcher = Watcher(limit, clock, self.watches, lambda: self.observer, lambda _: kind)
         self.target = RecordingTarget[str]()
         self.source = FileSystemStoragePathSource(
             [ServableToMonitor(path.name, str(path)) for path in paths],
-            poll_interval=-1.0,
+            poll_interval=poll_interval,
             clock=clock,
+            lister=self.entries,
             watcher=watcher,
         )
         connect(self.source, self.target)
         watcher.start(self.source._actor.post, self.source._actor.look_at_path)
+
+    def entries(self, path: str) -> Iterable[tuple[str, bool]]:
+        self.looks.append(Path(path).name)
+        return list_directory(path)
+
+    def rounds(self, count: int) -> list[list[str]]:
+        """Let so many poll intervals pass; return what was looked at in each."""
+        looked = []
+        for _ in range(count):
+            self.looks.clear()
+            self.clock.advance(1.0)
+            self.settle()
+            looked.append(sorted(self.looks))
+        return looked
 
     def poll(self) -> None:
         self.source.poll()
@@ -83,3 +107,150 @@ def test_a_base_path_is_watched_as_long_as_a_servable_uses_it(tmp_path: Path) ->
         watched.append(len(rig.observer.handlers))
     assert watched == [1, 1, 0]
     assert rig.observer.placed == [str(tmp_path)]
+
+
+def directories(base: Path, count: int) -> list[Path]:
+    paths = [base / f"m{number:02}" for number in range(count)]
+    for path in paths:
+        (path / "1").mkdir(parents=True)
+    return paths
+
+
+def test_with_healthy_watches_each_is_polled_every_tenth_round_and_the_rounds_share_them_evenly(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(*directories(tmp_path, 40), poll_interval=1.0, limit=100)
+    rig.settle()
+    rounds = rig.rounds(10)
+    assert {len(looked) for looked in rounds} == {4}
+    assert Counter(name for looked in rounds for name in looked) == {
+        f"m{number:02}": 1 for number in range(40)
+    }
+
+
+def test_beyond_max_watches_servables_are_polled_in_every_round(tmp_path: Path) -> None:
+    paths = directories(tmp_path, 3)
+    rig = Rig(*paths, poll_interval=1.0, limit=1)
+    rig.settle()
+    looks = Counter(name for looked in rig.rounds(10) for name in looked)
+    assert looks == {"m00": 1, "m01": 10, "m02": 10}
+    assert [rig.source.status(path.name).why_not_watched for path in paths] == [
+        None,
+        "max_watches is 1",
+        "max_watches is 1",
+    ]
+
+
+@pytest.mark.parametrize("obstacle", ["the watch limit", "nfs4", "fuse.sshfs"])
+def test_where_watching_is_not_possible_it_polls_and_status_and_log_say_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, obstacle: str
+) -> None:
+    """The refusal of the system, and the kinds of file systems, are the test's inventions."""
+    paths = directories(tmp_path, 2)
+    rig = Rig(*paths, poll_interval=1.0, kind=obstacle)
+    if obstacle == "the watch limit":
+        rig.observer.error = OSError(28, "the watch limit was reached")
+    rig.settle()
+    assert rig.rounds(3) == [["m00", "m01"]] * 3
+    (paths[0] / "2").mkdir()
+    rig.rounds(1)
+    assert rig.target.versions("m00") == [2]
+    for path in paths:
+        status = rig.source.status(path.name)
+        assert not status.watched
+        assert obstacle in str(status.why_not_watched)
+    assert len([record for record in caplog.records if obstacle in record.getMessage()]) == 1
+
+
+def test_lost_events_are_made_good_by_a_poll(tmp_path: Path) -> None:
+    """That events are lost is simulated: the observer never sends one."""
+    (path,) = directories(tmp_path, 1)
+    rig = Rig(path, poll_interval=1.0)
+    rig.settle()
+    (path / "2").mkdir()
+    rig.rounds(10)
+    assert rig.target.versions("m00") == [2]
+    (path / "3").mkdir()
+    rig.poll()
+    assert rig.target.versions("m00") == [3]
+
+
+def test_a_target_that_raised_is_told_again_in_the_next_round_though_events_are_followed(
+    tmp_path: Path,
+) -> None:
+    (path,) = directories(tmp_path, 1)
+    rig = Rig(path, poll_interval=1.0)
+    rig.settle()
+    record, faults = rig.target.set_aspired_versions, [RuntimeError("not now")]
+
+    def take(name: str, versions: Sequence[ServableData[str]]) -> None:
+        if faults:
+            raise faults.pop()
+        record(name, versions)
+
+    rig.target.set_aspired_versions = take  # type: ignore[method-assign] # a target that fails once
+    (path / "2").mkdir()
+    rig.poll()
+    assert rig.target.versions("m00") == [1]
+    rig.rounds(1)
+    assert rig.target.versions("m00") == [2]
+
+
+def test_a_link_that_is_switched_is_followed_by_the_next_round_and_by_the_watch(
+    tmp_path: Path,
+) -> None:
+    blue, green = directories(tmp_path / "real", 2)
+    (green / "2").mkdir()
+    link, fresh = tmp_path / "m", tmp_path / "fresh"
+    link.symlink_to(blue)
+    rig = Rig(link, poll_interval=1.0)
+    rig.settle()
+    fresh.symlink_to(green)
+    fresh.replace(link)
+    rig.rounds(1)
+    assert rig.target.versions("m") == [2]
+    assert rig.observer.placed == [str(link), str(link)]
+    assert list(rig.observer.handlers) == [str(link)]
+
+
+def test_a_base_path_that_another_takes_the_place_of_is_followed_by_the_watch_too(
+    tmp_path: Path,
+) -> None:
+    """Unmounting and mounting again looks the same: another inode, and no event. It is simulated so."""
+    base, other = directories(tmp_path, 2)
+    (other / "2").mkdir()
+    rig = Rig(base, poll_interval=1.0)
+    rig.settle()
+    base.rename(tmp_path / "old")
+    other.rename(base)
+    rig.rounds(10)
+    assert rig.target.versions("m00") == [2]
+    assert rig.observer.placed == [str(base), str(base)]
+
+
+def test_what_another_file_system_is_mounted_over_is_polled_where_that_cannot_be_watched(
+    tmp_path: Path,
+) -> None:
+    """Mounting is simulated by another inode, and its kind is the test's invention."""
+    base, other = directories(tmp_path, 2)
+    kinds = ["ext4", "nfs4"]
+    rig = Rig(base, poll_interval=1.0)
+    rig.source._watcher._kind_of = lambda _: kinds.pop(0)
+    rig.settle()
+    base.rename(tmp_path / "old")
+    other.rename(base)
+    rig.rounds(10)
+    status = rig.source.status("m00")
+    assert status.why_not_watched == "nfs4 does not tell of what happens elsewhere"
+    assert rig.rounds(2) == [["m00"], ["m00"]]
+
+
+def test_why_it_is_not_watched_is_told_in_the_status_and_before_the_first_look_nothing(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path / "m")
+    assert rig.source.status("m").why_not_watched is None
+    rig.poll()
+    assert rig.source.status("m").why_not_watched == (
+        "there is no directory there that could be read"
+    )
