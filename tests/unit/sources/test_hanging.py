@@ -13,7 +13,8 @@ from servman.sources import (
     SourceStatus,
 )
 from servman.sources.look import PATIENCE
-from servman.testing import ManualPool, RecordingTarget, Spawned
+from servman.sources.mounts import Mount
+from servman.testing import FakeClock, ManualPool, RecordingTarget, Spawned
 from servman.testing.clock import WATCHDOG
 from tests.unit.sources.rig import M, N, Rig, quiet, servable
 
@@ -116,3 +117,41 @@ def test_reconfiguring_a_started_source_waits_for_no_storage() -> None:
     assert source.status("m") == SourceStatus()
     release.set()
     source.close()
+
+
+def test_a_dead_mount_delays_no_update_no_other_and_no_close_and_each_status_says_so() -> None:
+    """The mounts are the test's invention."""
+    clock, target = FakeClock(), RecordingTarget[str]()
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def entries(path: str) -> list[tuple[str, bool]]:
+        if path.startswith("/dead"):
+            entered.release()
+            assert release.wait(WATCHDOG)
+        return [("1", True)]
+
+    dead = [ServableToMonitor(f"d{number}", f"/dead/{number}") for number in range(100)]
+    source = FileSystemStoragePathSource(
+        [*dead, M], poll_interval=-1, watch=False, clock=clock, lister=entries
+    )
+    source._actor.lookout._mounts = lambda: [
+        Mount(1, (0, 1), "/", "ext4"),
+        Mount(2, (0, 2), "/dead", "nfs4"),
+    ]
+    connect(source, target)
+    source.start()
+    source.poll()
+    giving_up = Spawned(lambda: target.wait_for("m", [1]))
+    assert entered.acquire(timeout=WATCHDOG)
+    while not giving_up.done:
+        clock.wait_until_parked(1)
+        clock.advance(PATIENCE)
+    giving_up.result()
+    Spawned(lambda: source.update_config([*dead, M, N])).result()
+    target.wait_for("n", [1])
+    assert source.status("d0").looking_since is not None
+    while source.status("d99").error is None:
+        pass  # another worker may be at it
+    assert "looks at others on the same storage hang: /dead" in str(source.status("d99").error)
+    Spawned(lambda: source.close(timeout=0)).result()
+    release.set()

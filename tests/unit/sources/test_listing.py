@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,6 +118,25 @@ def test_a_directory_put_in_the_place_of_another_is_listed(
     assert rig.names() == ["1"]
 
 
+@pytest.mark.parametrize("what", ["st_dev", "st_ino", "st_ctime_ns"])
+def test_it_is_listed_when_anything_of_its_appearance_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What the system says of the directory is the test's invention."""
+    rig = Rig(tmp_path, monkeypatch)
+    said = {"st_dev": tmp_path.stat().st_dev, "st_ino": 2, "st_ctime_ns": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda _: SimpleNamespace(**said))
+        rig.names()
+        rig.clock.advance(SETTLED)
+        rig.names()
+        rig.names()
+        assert rig.listed == 2
+        said[what] += 1
+        rig.names()
+        assert rig.listed == 3
+
+
 def test_it_is_listed_after_a_minute_whatever_it_looks_like(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +169,8 @@ def test_what_a_link_that_could_be_a_version_leads_to_is_looked_at_each_time(
     assert dict(rig.listings(str(base))) == {"1": False}
     (tmp_path / "target").mkdir()
     assert dict(rig.listings(str(base))) == {"1": True}
+    (tmp_path / "target").rmdir()
+    assert dict(rig.listings(str(base))) == {"1": False}
 
 
 def test_mounts_are_read_once_for_many_looks(

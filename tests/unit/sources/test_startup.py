@@ -101,12 +101,14 @@ def test_an_update_asks_only_of_what_is_new_or_changed_whether_it_has_versions(r
 
 
 def test_updates_that_hang_again_and_again_cost_a_bounded_number_of_threads(rig: Rig) -> None:
-    for number in range(8):
+    for number in range(5):
         with pytest.raises(FailedPreconditionError):
             rig.update(dead(f"d{number}"), hanging=1)
-    for number in range(8, 12):
+    with pytest.raises(FailedPreconditionError):
+        rig.update(*(dead(f"more-{number}") for number in range(20)), hanging=3)
+    for _ in range(3):
         with pytest.raises(FailedPreconditionError, match="has not returned"):
-            rig.source.update_config([dead(f"d{number}")])
+            rig.source.update_config([dead("yet another")])
     assert not rig.entered.acquire(blocking=False)
     assert len([path for path in rig.looks if path.startswith("/dead")]) == 8
 
