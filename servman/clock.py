@@ -83,6 +83,11 @@ _LONGEST_WAIT = 86_400.0
 """Seconds of one wait of the operating system; longer ones overflow it. Callers come back."""
 
 
+def utc(wall: float) -> str:
+    """Return *wall*, seconds since the epoch, as people read it: "2026-11-22 05:31:30Z"."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(wall))
+
+
 def deadline_after(clock: Clock, timeout: float | None) -> float | None:
     """Return the instant *timeout* seconds from now; None, which waits for ever, for None.
 

@@ -12,7 +12,7 @@ import traceback as _traceback
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from servman.ids import ServableId, ServableRequest
     from servman.reasons import Reason
@@ -27,9 +27,16 @@ class ServmanError(Exception):
 
 
 class InvalidArgumentError(ServmanError, ValueError):
-    """What was passed in can never be right, whatever the state of the system."""
+    """What was passed in can never be right, whatever the state of the system.
+
+    Where all that is wrong with it was looked for, `faults` are the single texts.
+    """
 
     code = "INVALID_ARGUMENT"
+
+    def __init__(self, message: str = "", *, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
 
 
 class NotFoundError(ServmanError, LookupError):
@@ -89,6 +96,33 @@ class WaitTimeoutError(ServmanError, TimeoutError):
         self.reasons = dict(reasons or {})
 
 
+class ServerUnreachableError(WaitTimeoutError):
+    """There was no server to ask when the time was up: it was never reached, or has gone away.
+
+    Attributes:
+        server: Its address.
+        ever_reached: Whether it has answered at all before.
+        restarts: How often another life of it answered than before.
+    """
+
+    code = "UNAVAILABLE"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        states: Mapping[ServableId, ServableState] | None = None,
+        reasons: Mapping[ServableRequest, Reason] | None = None,
+        server: str = "",
+        ever_reached: bool = False,
+        restarts: int = 0,
+    ) -> None:
+        super().__init__(message, states=states, reasons=reasons)
+        self.server = server
+        self.ever_reached = ever_reached
+        self.restarts = restarts
+
+
 class ServableUnavailableError(ServmanError, RuntimeError):
     """A version that was waited for has failed. `states` and `reasons` tell which and why."""
 
@@ -104,6 +138,12 @@ class ServableUnavailableError(ServmanError, RuntimeError):
         super().__init__(message)
         self.states = dict(states or {})
         self.reasons = dict(reasons or {})
+
+
+class AccessDeniedError(ServmanError, PermissionError):
+    """The server does not take the call from this caller: without a token or certificate, or with these."""
+
+    code = "PERMISSION_DENIED"
 
 
 class ClosedError(ServmanError, RuntimeError):

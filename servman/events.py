@@ -10,14 +10,14 @@ from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import ClosedError, InvalidArgumentError
 from servman.forks import watch
 from servman.log import Log
-from servman.state import ServableState, StreamAspiration
+from servman.state import ServableState, StreamAspiration, StreamLabels
 from servman.threads import Thread, join, refuse_own_thread, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Event = ServableState | StreamAspiration
-E = TypeVar("E", ServableState, StreamAspiration)
+Event = ServableState | StreamAspiration | StreamLabels
+E = TypeVar("E", ServableState, StreamAspiration, StreamLabels)
 
 _log = Log(__name__)
 
@@ -32,7 +32,7 @@ class Recorder(Protocol):
 
 @final
 class EventBus:
-    """Carries `ServableState` and `StreamAspiration` from managers to monitors and subscribers.
+    """Carries `ServableState`, `StreamAspiration` and `StreamLabels` from managers to monitors and subscribers.
 
     1. Events of one publisher reach every recorder and subscriber in the order of publishing; a
        manager publishes all its events from one thread.
@@ -58,7 +58,7 @@ class EventBus:
             return
         if isinstance(event, ServableState):
             now = self._clock.wall()
-            event = ServableState(event.id, event.manager_state, event.error, now)
+            event = ServableState(event.id, event.manager_state, event.error, now, event.cause)
         for recorder in self._recorders:
             recorder.record(event)
         for subscription in self._subscriptions:
@@ -76,18 +76,19 @@ class EventBus:
 
         Args:
             callback: Called on a thread of the subscription's own. What it raises is logged.
-            kind: `ServableState` or `StreamAspiration`.
+            kind: `ServableState`, `StreamAspiration` or `StreamLabels`.
 
         Raises:
-            InvalidArgumentError: *callback* cannot be called, or *kind* is neither of the two.
+            InvalidArgumentError: *callback* cannot be called, or *kind* is none of the three.
             ResourceExhaustedError: There is no thread for it; nothing was subscribed.
             ClosedError: The bus was closed.
         """
         if not callable(callback):
             raise InvalidArgumentError(f"a subscriber is something to call, not {callback!r}")
-        if kind not in (ServableState, StreamAspiration):
+        if kind not in (ServableState, StreamAspiration, StreamLabels):
             raise InvalidArgumentError(
-                f"the kind of an event is ServableState or StreamAspiration, not {kind!r}"
+                "the kind of an event is ServableState, StreamAspiration or StreamLabels, not"
+                f" {kind!r}"
             )
         watch(self)
         subscription = Subscription(self, callback, kind, self._clock)

@@ -47,6 +47,20 @@ def check_version(name: str, version: int) -> int:
     return version
 
 
+def check_label(name: str, label: str) -> str:
+    """Return *label* if it can be a label of *name*.
+
+    Raises:
+        InvalidArgumentError: It is empty, no `str`, or holds ":" or "@".
+    """
+    if not isinstance(label, str) or not label or ":" in label or "@" in label:
+        raise InvalidArgumentError(
+            f"not a label of servable {name!r}: {label!r}; a label is a text that is not empty and holds"
+            ' neither ":" nor "@"'
+        )
+    return label
+
+
 @final
 @dataclass(frozen=True, slots=True, order=True)
 class ServableId:
@@ -66,6 +80,17 @@ class ServableId:
         return f"{self.name}:{self.version}"
 
 
+def check_id(id: ServableId) -> ServableId:
+    """Return *id*, which is to name a version.
+
+    Raises:
+        InvalidArgumentError: It is no `ServableId`.
+    """
+    if not isinstance(id, ServableId):
+        raise InvalidArgumentError(f"a version is named by its ServableId, not by {id!r}")
+    return id
+
+
 class Selector(Enum):
     """How a request chooses among the versions of a stream."""
 
@@ -73,15 +98,17 @@ class Selector(Enum):
     LATEST = "latest"
     EARLIEST = "earliest"
     NEWEST = "newest"
+    LABELED = "labeled"
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ServableRequest:
     """Which version of a stream is asked for. Make one with its class methods, or from a text.
 
     *latest* and *earliest* mean the highest and lowest version that is available now; *newest*
-    means the highest version that is wanted, whether or not it is available yet.
+    means the highest version that is wanted, whether or not it is available yet. A *label* means the
+    version that the configuration gives it.
 
     Threads: immutable; any thread.
     """
@@ -89,9 +116,16 @@ class ServableRequest:
     name: str
     selector: Selector = Selector.LATEST
     version: int | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if (self.selector is Selector.LABELED) != (self.label is not None):
+            raise InvalidArgumentError(
+                f"servable {self.name!r}: a label belongs to a request by label, and only to one"
+            )
+        if self.label is not None:
+            check_label(self.name, self.label)
         if (self.selector is Selector.SPECIFIC) != (self.version is not None):
             raise InvalidArgumentError(
                 f"servable {self.name!r}: a version belongs to a specific request, and only to one"
@@ -120,8 +154,13 @@ class ServableRequest:
         return cls(name, Selector.SPECIFIC, version)
 
     @classmethod
+    def labeled(cls, name: str, label: str) -> ServableRequest:
+        """Ask for the version that *label* of *name* means."""
+        return cls(name, Selector.LABELED, label=label)
+
+    @classmethod
     def parse(cls, text: str) -> ServableRequest:
-        """Read a request from its text form: "m" (latest), "m:3", "m:newest", "m:earliest".
+        """Read a request from its text form: "m" (latest), "m:3", "m:newest", "m:earliest", "m@label".
 
         Raises:
             InvalidArgumentError: The text is none of these.
@@ -136,6 +175,9 @@ class ServableRequest:
 
     @classmethod
     def _parse(cls, text: str) -> ServableRequest:
+        name, at, label = text.partition("@")
+        if at:
+            return cls.labeled(name, label)
         name, colon, rest = text.partition(":")
         if not colon or rest == "latest":
             return cls.latest(name)
@@ -146,8 +188,8 @@ class ServableRequest:
         if rest.isascii() and rest.isdigit() and len(rest) <= _MAX_DIGITS:
             return cls.specific(name, int(rest))
         raise InvalidArgumentError(
-            f'not a servable request: {text!r}; write "name", "name:3", "name:newest" or'
-            ' "name:earliest"'
+            f'not a servable request: {text!r}; write "name", "name:3", "name:newest", "name:earliest"'
+            ' or "name@label"'
         )
 
     @classmethod
@@ -167,12 +209,17 @@ class ServableRequest:
             f"not a servable request: {request!r}; pass a text, a ServableId or a ServableRequest"
         )
 
+    def __repr__(self) -> str:
+        return f"ServableRequest.parse({str(self)!r})"
+
     def __str__(self) -> str:
         match self.selector:
             case Selector.LATEST:
                 return self.name
             case Selector.SPECIFIC:
                 return f"{self.name}:{self.version}"
+            case Selector.LABELED:
+                return f"{self.name}@{self.label}"
             case Selector.NEWEST | Selector.EARLIEST:
                 return f"{self.name}:{self.selector.value}"
 

@@ -29,6 +29,7 @@ class ReasonCode(StrEnum):
     STILL_CHANGING = "directory still changing"
     NOT_CHOSEN = "not chosen by the policy"
     NOT_ASPIRED = "not aspired"
+    NO_LABEL = "no such label"
     PLATFORM_UNAVAILABLE = "platform not enabled or not importable"
     QUEUED = "queued"
     WAITING = "waiting for another version"

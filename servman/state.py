@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from servman.errors import ServmanError
     from servman.ids import ServableId
 
@@ -40,6 +42,8 @@ class ServableState:
         error: With END, why the incarnation failed or was cancelled; None after a plain unload.
         time: Seconds since the epoch by the clock of the bus that published it, which stamps it; 0.0
             before that.
+        cause: What brought it there, in a few words for people: "aspired", "files changed", "no longer
+            aspired", "replaced", "closing"; empty where the state follows from the one before it.
 
     Threads: immutable; any thread.
     """
@@ -48,6 +52,7 @@ class ServableState:
     manager_state: ManagerState
     error: ServmanError | None = None
     time: float = 0.0
+    cause: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         text = f"{self.id} {self.manager_state.name}"
@@ -70,3 +75,25 @@ class StreamAspiration:
 
     name: str
     versions: frozenset[int]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StreamLabels:
+    """The labels of a stream have changed: what is wanted of them, or what they resolve to.
+
+    It is published after lookups find what it says, and before the AVAILABLE of a version that labels
+    have moved to.
+
+    Attributes:
+        name: The stream.
+        wanted: Label to the version that it is to point to.
+        targets: Label to the version that a lookup by it finds. A label without one is not among them. In
+            a held stream these may be the targets of labels that are no longer wanted.
+
+    Threads: immutable; any thread.
+    """
+
+    name: str
+    wanted: Mapping[str, int] = field(hash=False)
+    targets: Mapping[str, int] = field(hash=False)

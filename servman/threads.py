@@ -8,8 +8,10 @@ to decides how long to wait for them.
 from __future__ import annotations
 
 import collections
+import functools
 import threading
-from typing import TYPE_CHECKING, Protocol, final
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, final
 
 from servman.errors import FailedPreconditionError, ResourceExhaustedError
 from servman.forks import watch
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from servman.clock import Clock
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = Log(__name__)
 
@@ -208,9 +213,48 @@ class WorkerPool:
             self._idle -= 1
             if self._workers > self._size or not self._jobs:
                 self._workers -= 1
-                self._changed.notify_all()  # `join` may wait for the last one
+                if not self._workers:
+                    self._changed.notify_all()  # who joins waits for the last one
                 return None
             return self._jobs.popleft()
+
+
+@final
+class WorkerExecutor(ThreadPoolExecutor):
+    """Runs calls on a pool of ours, for those who ask for an executor, and, as grpc, for this very class.
+
+    `submit` never raises, for what would raise there is the one thread that takes calls in: the first thread of
+    the pool is started here, and where the system has no other left the calls wait for it.
+
+    Args:
+        pool: Where the calls run; whoever made it closes it.
+
+    Threads: any.
+
+    Raises:
+        ResourceExhaustedError: The system has no thread for it.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(max_workers=1)  # of which none is ever started
+        self._pool = pool
+        pool.submit(lambda: None)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call *fn* soon, and return a future of what it returns; cancelled where the pool was closed."""
+        future: Future[T] = Future()
+        if not self._pool.submit(functools.partial(_fulfil, future, fn, args, kwargs)):
+            future.cancel()
+        return future
+
+
+def _fulfil(future: Future[Any], call: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call(*args, **kwargs))
+    except BaseException as error:  # noqa: BLE001 -- whoever has the future is told
+        future.set_exception(error)
 
 
 @final

@@ -9,6 +9,7 @@ from servman.manager.caching import CachingManager
 from servman.manager.debug import set_debug
 from servman.manager.handle import HandleSite, ServableHandle
 from servman.manager.harness import HarnessState, ServableStateSnapshot
+from servman.manager.options import StreamOptions
 from servman.manager.path_prefix import PathPrefixLoaderFactory
 from servman.manager.policy import (
     ActionKind,
@@ -42,5 +43,6 @@ __all__ = [
     "ServableStateSnapshot",
     "Shortage",
     "StaticManager",
+    "StreamOptions",
     "set_debug",
 ]

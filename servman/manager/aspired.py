@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, final, overload
 
 from servman.clock import deadline_after
-from servman.data import ServableData
-from servman.errors import FailedPreconditionError, InvalidArgumentError
+from servman.errors import FailedPreconditionError
 from servman.ids import check_name
+from servman.manager.arguments import (
+    checked_entries,
+    checked_expectation,
+    checked_labels,
+    checked_names,
+    checked_options,
+)
 from servman.manager.base import Manager
 from servman.manager.harness import HarnessState
-from servman.manager.messages import Aspire, Commit, Hold, RetryRequested
+from servman.manager.messages import (
+    Aspire,
+    Commit,
+    Configure,
+    Hold,
+    RetryRequested,
+    Rollback,
+    SetLabels,
+)
+from servman.manager.options import NO_OPTIONS
 from servman.threads import refuse_own_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
+    from servman.data import ServableData
     from servman.ids import ServableId
     from servman.loader import Loader
+    from servman.manager.options import StreamOptions
     from servman.manager.report import CloseReport
     from servman.manager.upstream import Upstream
 
@@ -63,6 +81,9 @@ class AspiredVersionsManager(Manager):
             like a policy, and runs on the manager's thread; where it raises, or loses an action, the default
             holds: unloads go first, and loads wait in the order in which they were asked for.
         revision_interval: Seconds between looks at the files of a failed or pausing version.
+        on_change: Is called with the name of each stream whose snapshots or labels have changed, before
+            the event bus is told of what has changed them, if it is; on the manager's thread, which it must not
+            hold up.
         clock: The time.
 
     Raises:
@@ -72,6 +93,7 @@ class AspiredVersionsManager(Manager):
     """
 
     _upstream: Upstream | None = None
+    _configured: Mapping[str, StreamOptions] = MappingProxyType({})  # replaced, never changed
 
     def start(self) -> None:
         """Start acting on what is aspired. Never waits for a load. Starting twice does nothing.
@@ -129,7 +151,7 @@ class AspiredVersionsManager(Manager):
             InvalidArgumentError: An entry is no `ServableData` or belongs to another stream, or two
                 have one id. Nothing changes.
         """
-        entries = _checked_entries(check_name(name), versions)
+        entries = checked_entries(check_name(name), versions)
         if not self._closing:
             self._actor.aspire(Aspire(name, entries))
 
@@ -149,62 +171,154 @@ class AspiredVersionsManager(Manager):
             )
         self._actor.post(RetryRequested(id))
 
+    # ---- streams, each in its own way ----------------------------------------------------------
+
+    def configure(self, streams: Mapping[str, StreamOptions]) -> None:
+        """Give streams options of their own: the complete table, which replaces the one before it.
+
+        They count for what is decided from then on. A pause that has begun keeps its length, and a version that has
+        failed is not tried again because it may now be tried more often. Never blocks.
+
+        Args:
+            streams: Name to options; a stream that is not in it has those of the manager. It need not be known.
+
+        Raises:
+            InvalidArgumentError: A name can name no stream, or its options are no `StreamOptions`.
+            ClosedError: The manager was closed.
+        """
+        checked = checked_options(streams)
+        self._check_open()
+        self._configured = checked
+        # Read when it is taken up: so what was set last is in force, whichever thread posts last.
+        self._actor.post(Configure(lambda: self._configured))
+
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+        """State which labels there are, and to which version each is to point: the complete table.
+
+        A label may name a version that does not serve yet, or is not even aspired. Until it serves, the label keeps
+        the version that it points to, if that serves; else a lookup by it fails, with the reason of the version
+        that is awaited. Labels move in the very step in which their version comes in, and before AVAILABLE is
+        published; those that can move already do so in one step, for all streams together. What is left out is gone
+        at once. In a held stream all this happens when it is committed. Never blocks.
+
+        Args:
+            labels: Name to label to version.
+
+        Raises:
+            InvalidArgumentError: A name, a label or a version can be none. Nothing changes.
+            ClosedError: The manager was closed.
+        """
+        checked = checked_labels(labels)
+        self._check_open()
+        self._has_labels = True
+        self._actor.post(SetLabels(checked))
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """Return the labels by which lookups find a version of *name* now, and which. Takes no lock."""
+        return self._serving.labels(name)
+
+    # ---- several streams at once ---------------------------------------------------------------
+
     def hold(self, names: Iterable[str]) -> None:
-        """Let these streams serve what they serve now, and nothing else, until they are committed.
+        """Let these streams serve what they serve now, and nothing else, until they are committed or rolled back.
 
         Versions that are wanted are loaded beside those that serve, whatever the policy says, and stay
-        *held*: not found by lookups, and publicly LOADING. Nothing that serves is taken out. A stream may
-        be held before it is known. What is no longer wanted before the commit is unloaded unseen. A version
-        that is wanted from another origin is loaded after the commit, when the one that serves under its
-        number has gone.
+        *held*: not found by lookups, and publicly LOADING. Nothing that serves is taken out, and no label
+        moves. A stream may be held before it is known. What is no longer wanted before the commit is unloaded
+        unseen. A version that is wanted from another origin is loaded after the commit, when the one that serves
+        under its number has gone.
+
+        What is wanted of a stream at that moment, labels included, is remembered for a `rollback`; to hold what is
+        held changes nothing.
 
         Raises:
             InvalidArgumentError: A name can name no stream.
             ClosedError: The manager was closed.
         """
-        checked = _checked_names(names)
+        checked = checked_names(names)
         self._check_open()
         self._actor.post(Hold(checked))
 
-    def commit(self, names: Iterable[str]) -> None:
+    @overload
+    def commit(
+        self,
+        names: Iterable[str],
+        *,
+        expected: None = None,
+        labels: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None: ...
+    @overload
+    def commit(
+        self,
+        names: Iterable[str],
+        *,
+        expected: Mapping[str, Iterable[int]],
+        labels: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> Future[None]: ...
+
+    def commit(
+        self,
+        names: Iterable[str],
+        *,
+        expected: Mapping[str, Iterable[int]] | None = None,
+        labels: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> Future[None] | None:
         """Let in at once what these streams hold, and take out what they no longer want.
 
-        One assignment changes what lookups find in all of *names*: no lookup sees a mixture. UNLOADING
-        is published before, AVAILABLE after. What is not loaded yet comes in as usual, when it is ready.
+        One assignment changes what lookups find in all of *names*, labels included: no lookup sees a mixture.
+        UNLOADING is published before, AVAILABLE after. What is not loaded yet comes in as usual, when it is
+        ready. Never blocks.
+
+        Args:
+            names: Streams; what is not held is left as it is.
+            expected: Some of *names*, with the versions that are to serve afterwards. Then it is done as a whole or
+                not at all: unless exactly these are aspired, and each is loaded by then, nothing changes, and the
+                streams stay held. A list that is posted after this call does not count.
+            labels: The complete table of labels, as for `set_labels`, which comes into force in the same
+                assignment. None leaves it as it is.
+
+        Returns:
+            With *expected*, a future: done when lookups find what was committed. It fails with
+            `FailedPreconditionError`, which names what is not as expected, and with `ClosedError` where the manager
+            was closed before. It cannot be cancelled, and its callbacks run on threads of the manager's.
+
+        Raises:
+            InvalidArgumentError: A name, a label or a version can be none, or something is expected that is not
+                among *names*.
+            ClosedError: The manager was closed.
+        """
+        checked = checked_names(names)
+        table = None if labels is None else checked_labels(labels)
+        self._check_open()
+        self._has_labels |= table is not None
+        if expected is None:
+            self._actor.post(Commit(checked, labels=table))
+            return None
+        reply = self._callbacks.reply()
+        self._actor.post(Commit(checked, checked_expectation(checked, expected), table, reply))
+        return reply
+
+    def rollback(self, names: Iterable[str]) -> None:
+        """Want of these streams again what was wanted when they were held, labels included, and hold them no longer.
+
+        What has served all the time is wanted again as it stands, and lookups notice nothing. What was loaded
+        since is unloaded unseen; a load that runs is cancelled. A version that was on its way in when its stream was
+        held, and is loaded by now, comes in; one that has been given up since begins anew. What is not held is left
+        alone. Never blocks.
+
+        A list that is posted after this call is taken up after it. Whatever feeds these streams has to post theirs
+        anew: what it has said since the hold no longer counts.
 
         Raises:
             InvalidArgumentError: A name can name no stream.
             ClosedError: The manager was closed.
         """
-        checked = _checked_names(names)
+        checked = checked_names(names)
         self._check_open()
-        self._actor.post(Commit(checked))
+        self._actor.post(Rollback(checked))
 
+    # ---- behind the curtain --------------------------------------------------------------------
 
-def _checked_names(names: Iterable[str]) -> frozenset[str]:
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidArgumentError(f"several names are wanted, not {names!r}")
-    return frozenset(map(check_name, names))
-
-
-def _checked_entries(
-    name: str, versions: Sequence[ServableData[Loader]]
-) -> tuple[ServableData[Loader], ...]:
-    try:
-        entries = tuple(versions)
-    except TypeError:
-        raise InvalidArgumentError(
-            f"stream {name!r}: {versions!r} is no list of ServableData; to unload all pass []"
-        ) from None
-    for one in entries:
-        if not isinstance(one, ServableData):
-            raise InvalidArgumentError(f"stream {name!r}: {one!r} is no ServableData")
-    strangers = [str(one.id) for one in entries if one.id.name != name]
-    if strangers:
-        raise InvalidArgumentError(
-            f"stream {name!r}: entries of another stream in its list: {', '.join(strangers)}"
-        )
-    if len({one.id for one in entries}) < len(entries):
-        ids = ", ".join(str(one.id) for one in entries)
-        raise InvalidArgumentError(f"stream {name!r}: a version stands twice in its list: {ids}")
-    return entries
+    def _attempts_of(self, name: str) -> int:
+        own = self._configured.get(name, NO_OPTIONS).max_num_load_retries
+        return super()._attempts_of(name) if own is None else own + 1

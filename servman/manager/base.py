@@ -1,25 +1,22 @@
-"""What all managers have in common: their options, their life, and lookups."""
+"""What all managers have in common: their options, and their life."""
 
 from __future__ import annotations
 
-import dataclasses
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import (
     ClosedError,
     FailedPreconditionError,
-    InvalidArgumentError,
     NotFoundError,
 )
 from servman.forks import tie, watch
-from servman.ids import AnyRequest, ServableId, ServableRequest
+from servman.ids import ServableId, check_id
 from servman.log import Log
 from servman.manager.actor import Actor
-from servman.manager.debug import debugging, make_debug_handle
-from servman.manager.explain import chosen, explain
-from servman.manager.handle import ServableHandle, check_type, new_handle
+from servman.manager.lives import LOOK_THREADS
+from servman.manager.lookups import Lookups
 from servman.manager.messages import CloseRequested, LoadThreadsChanged, RetryCancelled
 from servman.manager.options import (
     ReconcilerOptions,
@@ -30,8 +27,8 @@ from servman.manager.options import (
 )
 from servman.manager.policy import AvailabilityPreservingPolicy
 from servman.manager.reconciler import Reconciler
+from servman.manager.replies import Callbacks
 from servman.manager.report import CloseReport
-from servman.reasons import Reason, ReasonCode
 from servman.threads import Pool, Thread, WorkerPool, refuse_own_thread, spawn
 from servman.threads import join as join_thread
 
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
     from servman.events import EventBus
     from servman.manager.backoff import RetryInterval
-    from servman.manager.handle import Entry
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.policy import AspiredVersionPolicy
     from servman.manager.tracker import ResourceTracker
@@ -54,10 +50,8 @@ GRACE: Final = 1.0
 """Seconds that `close` gives the actor to publish the last ENDs once its deadline has come, and foreign
 code that hangs once everything else is done."""
 
-_REVISION_THREADS: Final = 4
 
-
-class Manager:
+class Manager(Lookups):
     """Holds versions in memory, and hands out handles on them.
 
     The managers differ in who says what is to be loaded: `AspiredVersionsManager`, `BasicManager`,
@@ -70,10 +64,7 @@ class Manager:
 
     _declarative: ClassVar[bool] = True
     _forgets_failed: ClassVar[bool] = False
-    # What errors and reasons say of what is not known here, and of what nobody wants loaded yet.
-    _unknown: ClassVar[str] = "nothing of it is aspired"
-    _remedy: ClassVar[str] = "aspire it first"
-    _unasked: ClassVar[str] = "the policy has not asked for it"
+    _remedy: ClassVar[str] = "aspire it first"  # for a version that is not managed
 
     def __init__(
         self,
@@ -90,11 +81,13 @@ class Manager:
         pre_load_hook: Callable[[ServableId], None] | None = None,
         sort_actions: SortActions | None = None,
         revision_interval: float = 1.0,
+        on_change: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         _pools: tuple[Pool, Pool, Pool] | None = None,
     ) -> None:
         check_callable("should_retry", should_retry)
         check_callable("pre_load_hook", pre_load_hook)
+        check_callable("on_change", on_change)
         check_methods("event_bus", event_bus, "publish")
         check_methods("clock", clock, "monotonic", "wall", "wait_until", "receive")
         if sort_actions is not None and not self._declarative:
@@ -114,22 +107,18 @@ class Manager:
             dispensable=self._dispensable,
         )
         self._clock: Clock = SystemClock() if clock is None else clock
+        self._callbacks = Callbacks(self._clock)
         self._num_load_threads = num_load_threads
         self._max_attempts = max_num_load_retries + 1
-        self._pools: tuple[Pool, Pool, Pool] = _pools or (
-            WorkerPool("load", num_load_threads, self._clock),
-            WorkerPool("unload", num_unload_threads, self._clock),
-            WorkerPool("revision", _REVISION_THREADS, self._clock),
-        )
+        self._pools = _pools or _pools_for(options, self._clock)
         self._actor = Actor(
             Reconciler(options),
             bus=event_bus,
-            load_pool=self._pools[0],
-            unload_pool=self._pools[1],
-            revision_pool=self._pools[2],
+            pools=self._pools,
             should_retry=should_retry,
             pre_load_hook=pre_load_hook,
             normalised=None if resource_tracker is None else resource_tracker.normalised,
+            on_change=on_change,
             clock=self._clock,
         )
         self._serving = self._actor.serving
@@ -159,6 +148,12 @@ class Manager:
             if self._thread is None:
                 self._thread = spawn("manager", self._actor.run, owner=self)
 
+    @property
+    def running(self) -> bool:
+        """Whether its thread is there: it was started, and has not come to its end. Never waits."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
     def step(self) -> bool:
         """Do one turn of the manager's loop on the calling thread; return whether it did anything.
 
@@ -176,7 +171,8 @@ class Manager:
 
         Every version that serves is told UNLOADING and then no longer found. Loads that wait or pause
         are cancelled; a load that runs is told so and unloaded when it returns. Every version gets its
-        END; what is left behind at the deadline is never unloaded.
+        END; what is left behind at the deadline is never unloaded. Every future that was given is done, and its
+        callbacks have run: one that does not return is waited for no longer than a second, and left behind.
 
         Idempotent. A second call, even at the same time, waits for what the first has begun; the earliest
         deadline is the one at which versions are left behind.
@@ -204,6 +200,8 @@ class Manager:
             soon = self._clock.monotonic() + GRACE  # a look at files that hangs is not waited for
             for pool in self._pools:
                 pool.join(soon if grace is None else min(soon, grace))
+        if self._has_ended:  # else there may be futures yet to be done, with callbacks
+            self._callbacks.close(GRACE)
         return CloseReport(tuple(map(self._with_handles, left)))
 
     def _begin_closing(self, deadline: float | None) -> Thread | None:
@@ -264,120 +262,10 @@ class Manager:
         self._managed(id)
         self._actor.post(RetryCancelled(id))
 
-    # ---- lookups -------------------------------------------------------------------------------
-
-    @overload
-    def get_servable_handle(
-        self, request: AnyRequest, type: None = None
-    ) -> ServableHandle[Any]: ...
-    @overload
-    def get_servable_handle(self, request: AnyRequest, type: type[T]) -> ServableHandle[T]: ...
-
-    def get_servable_handle(
-        self, request: AnyRequest, type: type[object] | None = None
-    ) -> ServableHandle[Any]:
-        """Return a handle on the version that *request* asks for. Takes no lock, never waits.
-
-        Args:
-            request: "m" for the latest, "m:3", "m:earliest", "m:newest", an id or a request.
-            type: What the servable must be an instance of; None takes any.
-
-        Raises:
-            NotFoundError: No such version is available; the error's reason says why.
-            InvalidArgumentError: The request cannot be read, or the servable is of another type.
-            ClosedError: The manager was closed.
-        """
-        try:
-            stream = self._serving.streams.get(request)  # type: ignore[arg-type] # see below
-        except TypeError:  # what cannot be hashed is no request; `find` says so
-            stream = None
-        # A bare name, as nearly always, is found at once.
-        entry = self._serving.find(request) if stream is None else stream.latest
-        if entry is None:
-            raise self._not_found(ServableRequest.of(request))
-        if debugging.on:
-            handle = make_debug_handle(entry, self._clock.monotonic())
-        else:
-            handle = new_handle(ServableHandle)
-            handle._entry = entry  # noqa: SLF001 -- inline: this is the path of every request
-        if type is not None:
-            stream = entry = None  # a traceback keeps frames alive, and so whatever they name
-            check_type(handle, type)
-        return handle
-
-    def get_available_handles(
-        self, type: type[object] | None = None
-    ) -> dict[ServableId, ServableHandle[object]]:
-        """Return a handle on every version that is available, of any stream; close each of them.
-
-        Args:
-            type: Leave out servables that are not instances of it.
-        """
-        handles = {entry.id: self._handle_on(entry) for entry in self._serving.all_entries()}
-        fitting: dict[ServableId, ServableHandle[object]] = {}
-        try:
-            fitting = {
-                key: handle
-                for key, handle in handles.items()
-                if type is None or isinstance(handle.servable, type)
-            }
-        finally:
-            for key in handles.keys() - fitting.keys():
-                handles[key].close()
-        return fitting
-
-    def list_available_ids(self) -> list[ServableId]:
-        """Return what lookups find now, in ascending order."""
-        return self._serving.ids()
-
-    # ---- what is going on ----------------------------------------------------------------------
-
-    def snapshots(self, name: str | None = None) -> tuple[ServableStateSnapshot, ...]:
-        """Return what is known of every version of *name* (None: of every stream). Never waits."""
-        published = self._actor.snapshots
-        if name is not None:
-            streams = [published.get(name, ())]
-        else:
-            streams = [stream for _, stream in sorted(published.copy().items())]
-        return tuple(self._with_handles(one) for stream in streams for one in stream)
-
-    def explain(self, request: AnyRequest) -> Reason | None:
-        """Say why *request* finds nothing; None where nothing of it is known. Never waits.
-
-        Raises:
-            InvalidArgumentError: The request cannot be read.
-        """
-        wanted = ServableRequest.of(request)
-        if self._closing:
-            return Reason(ReasonCode.CLOSED, f"{wanted}: the manager is closed or closing")
-        siblings = self._actor.snapshots.get(wanted.name, ())
-        snapshot = chosen(wanted, siblings)
-        if snapshot is None:
-            return None
-        return explain(
-            self._with_handles(snapshot),
-            siblings=siblings,
-            loads=self._actor.loads,
-            max_attempts=self._max_attempts,
-            unasked=self._unasked,
-            now=self._clock.monotonic(),
-        )
-
     # ---- behind the curtain --------------------------------------------------------------------
 
-    def _not_found(self, request: ServableRequest) -> ClosedError | NotFoundError:
-        if self._closing:
-            return ClosedError(f"{request}: the manager was closed; it serves nothing any more")
-        reason = self.explain(request)
-        if reason is not None and reason.code is ReasonCode.AVAILABLE:
-            why = "it became available at this very moment; ask again"
-        else:
-            why = reason.text if reason is not None else self._unknown
-        return NotFoundError(f"servable not found for request {request}: {why}", reason=reason)
-
     def _managed(self, id: ServableId) -> ServableStateSnapshot:
-        if not isinstance(id, ServableId):
-            raise InvalidArgumentError(f"a version is named by its ServableId, not by {id!r}")
+        check_id(id)
         self._check_open()
         for snapshot in self._actor.snapshots.get(id.name, ()):
             if snapshot.id == id:
@@ -393,17 +281,14 @@ class Manager:
         """Whether the manager's thread has come to its end: nothing happens any more."""
         return self._closing and self._thread is not None and not self._thread.is_alive()
 
-    def _handle_on(self, entry: Entry) -> ServableHandle[object]:
-        if debugging.on:
-            return make_debug_handle(entry, self._clock.monotonic())
-        handle: ServableHandle[object] = new_handle(ServableHandle)
-        handle._entry = entry  # noqa: SLF001 -- whoever makes a handle stores its entry
-        return handle
-
-    def _with_handles(self, snapshot: ServableStateSnapshot) -> ServableStateSnapshot:
-        count, sites = self._actor.holders(snapshot)
-        return dataclasses.replace(snapshot, handles=count, sites=sites) if count else snapshot
-
     def _dispensable(self) -> Sequence[ServableId]:
         """Return what may be unloaded to make room for a load, the first one first."""
         return ()
+
+
+def _pools_for(options: ReconcilerOptions, clock: Clock) -> tuple[Pool, Pool, Pool]:
+    return (
+        WorkerPool("load", options.num_load_threads, clock),
+        WorkerPool("unload", options.num_unload_threads, clock),
+        WorkerPool("revision", LOOK_THREADS, clock),
+    )

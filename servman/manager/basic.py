@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Unpack, final
+from typing import TYPE_CHECKING, ClassVar, Unpack, final
 
 from servman.data import ServableData
 from servman.errors import InvalidArgumentError
-from servman.ids import ServableId
-from servman.log import Log
-from servman.manager.base import GRACE, Manager
+from servman.ids import check_id
+from servman.manager.base import Manager
 from servman.manager.messages import Act, Manage, StopManaging
 from servman.manager.policy import ActionKind, ServableAction
-from servman.manager.replies import FutureReply
-from servman.threads import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
+    from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.options import ManagerOptions
-    from servman.manager.report import CloseReport
-
-_log = Log(__name__)
-
-_CALLBACK_THREADS: Final = 4
 
 
 @final
@@ -44,9 +37,9 @@ class BasicManager(Manager):
     1. `manage` takes a version up, `load` and `unload` bring it in and out once each, and `stop_managing`
        forgets it. A version that has failed, or was unloaded, stays known until then, and is not tried again
        of itself: to load it again, stop managing it and manage it anew.
-    2. Nothing blocks, and nothing happens before `start`. Each call returns a future, which is done when that has ended, and fails with the error
-       of the version, or with the reason why it could not be begun. What waits for a future finds lookups,
-       snapshots and reasons as it says.
+    2. Nothing blocks, and nothing happens before `start`. Each call returns a future, which is done when that
+       has ended, and fails with the error of the version, or with the reason why it could not be begun. What
+       waits for a future finds lookups, snapshots and reasons as it says.
     3. Calls take effect in the order in which they are made, so a `load` may follow its `manage` at once.
     4. Futures cannot be cancelled (`cancel` returns False). Their callbacks run on four threads of the
        manager's: one that blocks delays no version, but may delay other callbacks. What one raises is logged.
@@ -66,7 +59,6 @@ class BasicManager(Manager):
 
     def __init__(self, **options: Unpack[ManagerOptions]) -> None:
         super().__init__(policy=_Idle(), **options)
-        self._callbacks = WorkerPool("callback", _CALLBACK_THREADS, self._clock)
 
     def manage(self, data: ServableData[Loader]) -> Future[None]:
         """Take up a version, to be loaded when that is asked for.
@@ -82,7 +74,7 @@ class BasicManager(Manager):
         """
         if not isinstance(data, ServableData):
             raise InvalidArgumentError(f"manage() takes a ServableData, not {data!r}")
-        reply = self._reply()
+        reply = self._callbacks.reply()
         self._actor.post(Manage(data, reply))
         return reply
 
@@ -126,32 +118,11 @@ class BasicManager(Manager):
         Raises:
             InvalidArgumentError: *id* is no `ServableId`.
         """
-        reply = self._reply()
-        self._actor.post(StopManaging(_checked(id), reply))
+        reply = self._callbacks.reply()
+        self._actor.post(StopManaging(check_id(id), reply))
         return reply
-
-    def close(self, timeout: float | None = 30.0) -> CloseReport:
-        """Close; see `Manager.close`. Every future is done then, and its callbacks have run.
-
-        A callback that does not return is waited for no longer than a second, and left behind.
-        """
-        report = super().close(timeout)
-        if self._has_ended:  # else there may be futures yet to be done, with callbacks
-            self._callbacks.finish()
-            if not self._callbacks.join(self._clock.monotonic() + GRACE):
-                _log.warning("a callback of a future has not returned, and is left behind")
-        return report
 
     def _act(self, kind: ActionKind, id: ServableId) -> Future[None]:
-        reply = self._reply()
-        self._actor.post(Act(ServableAction(kind, _checked(id)), reply))
+        reply = self._callbacks.reply()
+        self._actor.post(Act(ServableAction(kind, check_id(id)), reply))
         return reply
-
-    def _reply(self) -> FutureReply:
-        return FutureReply(self._callbacks)
-
-
-def _checked(id: ServableId) -> ServableId:
-    if not isinstance(id, ServableId):
-        raise InvalidArgumentError(f"a version is named by its ServableId, not by {id!r}")
-    return id

@@ -55,7 +55,8 @@ class CachingManager(Manager):
        tries anew, with the loader that the factory gives then.
     3. Where there is a limit, and a load does not fit, the least recently used versions are unloaded to
        make room for it: as many as it takes, or none. One on which somebody holds a handle is never chosen,
-       nor one that a lookup has waited for and has not got yet. If nothing can be spared, and nothing is on
+       nor one that a lookup has waited for and has not got yet. (A lookup at the very moment of the choice gets
+       a handle that holds all the same, and the load that wants the room waits for it.) If nothing can be spared, and nothing is on
        its way out already, the lookup fails at once, with the numbers: it does not wait for handles to
        be closed, for whoever holds them may be the one that would wait.
     4. What is used is what lookups ask for; `get_available_handles` says nothing about that. A version that
@@ -150,7 +151,8 @@ class CachingManager(Manager):
             ClosedError: The manager was closed, or was closed while this waited.
         """
         wanted = ServableRequest.of(request)
-        entry = None if wanted.version is None else self._hold(wanted.name, wanted.version)
+        self._check_label(wanted)
+        entry = None if wanted.version is None else self._take(wanted.name, wanted.version)
         if entry is None:
             entry = self._look_up(wanted, deadline_after(self._clock, timeout))
         handle = super()._handle_on(entry)
@@ -166,7 +168,7 @@ class CachingManager(Manager):
         if self._thread is None:
             raise FailedPreconditionError(f"{request}: the manager was not started; call start()")
         data = self._make(request)
-        return self._hold(data.id.name, data.id.version) or self._obtain(data, deadline)
+        return self._take(data.id.name, data.id.version) or self._obtain(data, deadline)
 
     def _make(self, request: ServableRequest) -> ServableData[Loader]:
         """Ask the factory, which is foreign code, on the thread of whoever looks up."""
@@ -194,18 +196,18 @@ class CachingManager(Manager):
             raise FailedPreconditionError(
                 f"{which}: a lookup on the manager's own thread, in a destructor perhaps, would wait for itself"
             )
-        reply = Rendezvous(functools.partial(self._hold, which.name, which.version))
+        reply = Rendezvous(functools.partial(self._take, which.name, which.version))
         self._actor.post(Obtain(self._in_a_place(data), reply))
         try:
             entry = reply.wait(self._clock, deadline)
         except (
             BaseException
-        ):  # Ctrl-C, say; or the error of the load, and then there is nothing to withdraw
+        ):  # Ctrl-C, say; after the error of the load nothing is left to withdraw
             self._actor.post(Withdraw(which, reply))
             raise
         if entry is None:
             self._actor.post(Withdraw(which, reply))
-            entry = self._hold(which.name, which.version)  # it may have come at the last moment
+            entry = self._take(which.name, which.version)  # it may have come at the last moment
         if entry is None:
             raise self._late(which)
         return entry
@@ -226,7 +228,7 @@ class CachingManager(Manager):
 
     # ---- what is in use ------------------------------------------------------------------------
 
-    def _hold(self, name: str, version: int) -> Entry | None:
+    def _take(self, name: str, version: int) -> Entry | None:
         """Return what a handle is to hold, where that version is served; it counts as used."""
         entry = self._serving.entries(name).get(version)
         if entry is None or not self._limited:

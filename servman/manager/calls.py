@@ -11,6 +11,7 @@ from servman.errors import (
     ServmanError,
     settled,
 )
+from servman.manager.causes import Cause
 from servman.manager.harness import HarnessState
 from servman.manager.loads import Loads
 from servman.manager.messages import Act, Answer, Manage, Obtain, StopManaging
@@ -20,13 +21,14 @@ from servman.manager.stream import Stream
 if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.manager.harness import LoaderHarness
+    from servman.manager.messages import Call
     from servman.manager.policy import ServableAction
 
 
 class Calls(Loads):
     """Does what callers ask, and tells each how it has ended."""
 
-    def _serve_caller(self, event: Manage | Act | StopManaging | Obtain) -> None:
+    def _serve_caller(self, event: Call) -> None:
         try:
             if self._closing:
                 raise ClosedError("the manager was closed; make a new one")
@@ -35,7 +37,7 @@ class Calls(Loads):
                     self._take_up(event)
                 case Act():
                     self._act(event.action)
-                    self._replies[event.action.id] = [event.reply]
+                    self._replies[event.action.id] = event.reply
                 case StopManaging():
                     self._stop_managing(event)
                 case Obtain():
@@ -53,7 +55,7 @@ class Calls(Loads):
                 f"{which} is managed already; it is {harness.state.value}. Stop managing it first"
             )
         stream = self._streams.get(which.name) or Stream(which.name)
-        self._manage(stream, event.data)
+        self._manage(stream, event.data, Cause.MANAGED)
         self._serve(stream)  # for what is the newest
         self._emit(Answer(event.reply, None))
 
@@ -64,7 +66,7 @@ class Calls(Loads):
             raise FailedPreconditionError(
                 f"{event.id} cannot be let go: it is {harness.state.value}; {first} first"
             )
-        self._unaspire(harness, replaced=True)
+        self._unaspire(harness, Cause.NO_LONGER_MANAGED)
         self._serve(self._streams[event.id.name])
         self._touch(event.id.name)
         self._emit(Answer(event.reply, None))
@@ -82,7 +84,8 @@ class Calls(Loads):
             )
         self._lookups.setdefault(which, {})[event.reply] = None
         if harness is None:
-            self._manage(self._streams.get(which.name) or Stream(which.name), event.data)
+            stream = self._streams.get(which.name) or Stream(which.name)
+            self._manage(stream, event.data, Cause.LOOKED_UP)
         elif not harness.aspired:  # on its way out, and from now on to come back
             self._streams[which.name].successors.setdefault(which.version, event.data)
             self.changed.add(which.name)

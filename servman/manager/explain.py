@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from servman.ids import ServableId, ServableRequest
     from servman.manager.harness import ServableStateSnapshot
+    from servman.state import StreamLabels
 
 _NEARNESS: Final[Mapping[HarnessState, int]] = {
     HarnessState.READY: 5,
@@ -43,6 +44,38 @@ def chosen(
     if request.selector is Selector.NEWEST:
         return max(aspired, key=lambda one: one.id.version)
     return max(aspired, key=lambda one: (_NEARNESS.get(one.state, 0), one.id.version))
+
+
+def unknown_label(labels: StreamLabels, label: str) -> Reason:
+    """Say that there is no such *label* among the *labels* of a stream."""
+    known = ", ".join(sorted(labels.wanted)) or "none"
+    text = f"unrecognized servable version label {label!r} of {labels.name} (there are: {known})"
+    return Reason(ReasonCode.NO_LABEL, text, {"label": label, "labels": dict(labels.wanted)})
+
+
+def explain_label(
+    request: ServableRequest, version: int, target: int | None, reason: Reason | None
+) -> Reason:
+    """Say why a label does not point to the version that it is to, where it does not.
+
+    Args:
+        request: The request by that label.
+        version: Where it is to point to.
+        target: Where it points to, if it does.
+        reason: What is said of that version; None where nothing of it is known.
+    """
+    which, facts = f"{request.name}:{version}", {"version": version, "target": target}
+    if target == version:
+        return Reason(ReasonCode.AVAILABLE, f"{request} is {which}", facts)
+    until = "" if target is None else f"; until then it is {request.name}:{target}"
+    if reason is None:
+        text = f"{request} is to be {which}, which is not aspired{until}"
+        return Reason(ReasonCode.NOT_ASPIRED, text, facts)
+    if reason.code is ReasonCode.AVAILABLE:
+        text = f"{request} is to be {which} when its stream, which is held, is committed{until}"
+        return Reason(ReasonCode.HELD, text, facts)
+    text = f"{request} is to be {which}: {reason.text}{until}"
+    return Reason(reason.code, text, {**reason.facts, **facts}, reason.error)
 
 
 def explain(

@@ -73,6 +73,9 @@ NEXT: Final[Mapping[HarnessState, frozenset[HarnessState]]] = {
 }
 """The legal moves. From `DISABLED` and `ERROR` there is none: to load again takes a new incarnation."""
 
+ON_ITS_WAY_OUT: Final = frozenset({_S.UNLOAD_REQUESTED, _S.QUIESCING, _S.QUIESCED, _S.UNLOADING})
+"""Where it is no longer found, and may still be in memory."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class ServableStateSnapshot:
         running: Whether an attempt to load it runs.
         policy_error: What keeps the stream as it is, where its policy raised.
         sites: Where handles on it were taken that remember it; see `set_debug`. Policies see none.
+        origin: Where it comes from: a path, of what was found on storage.
 
     Threads: immutable; any thread.
     """
@@ -115,6 +119,7 @@ class ServableStateSnapshot:
     running: bool = False
     policy_error: ServmanError | None = None
     sites: tuple[HandleSite, ...] = ()
+    origin: str | None = None
 
     @property
     def handles_in_words(self) -> str:
@@ -134,11 +139,12 @@ class LoaderHarness:
         retry_at: When the next attempt is due; set only in the pause before it.
         revision: What its files looked like when the last attempt began.
         revision_at: When to look at them again.
+        looking: Whether a look at them is under way, or waits for its place.
+        look_began: When the last one began.
         attempt_began: When the attempt that runs began; None while none does.
         shortage: What it waits for, while it waits for memory.
-        look_began: When the last look at its files began.
-        looking: Whether a look at them has not returned yet.
         held: Whether it is loaded, and not yet let in.
+        leaving: Why it goes, or is to go; empty while it is to stay.
     """
 
     __slots__ = (
@@ -154,6 +160,7 @@ class LoaderHarness:
         "held",
         "id",
         "incarnation",
+        "leaving",
         "look_began",
         "looking",
         "may_retry",
@@ -178,6 +185,7 @@ class LoaderHarness:
         self.looking = False
         self.look_began = 0.0
         self.held = False
+        self.leaving = ""
         self._state = HarnessState.NEW
         self._error: ServmanError | None = None
         self._since = now
@@ -192,6 +200,8 @@ class LoaderHarness:
         if aspired != self._aspired:
             self._aspired = aspired
             self._snapshot = None
+            if aspired:
+                self.leaving = ""
 
     @property
     def shortage(self) -> Shortage | None:
@@ -227,6 +237,12 @@ class LoaderHarness:
     def ended(self) -> bool:
         """Whether its END was published."""
         return self._state in (HarnessState.DISABLED, HarnessState.ERROR)
+
+    def leave(self, cause: str) -> None:
+        """Be wanted no longer, for that *cause*; what is on its way out already keeps the first one."""
+        self.aspired = False
+        if self._state not in ON_ITS_WAY_OUT:
+            self.leaving = cause
 
     def request_load(self, now: float) -> None:
         """Ask for the load.
@@ -341,5 +357,6 @@ class LoaderHarness:
                 shortage=self._shortage,
                 held=self.held,
                 running=self.attempt_began is not None,
+                origin=self.data.origin,
             )
         return self._snapshot

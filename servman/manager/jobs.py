@@ -42,7 +42,7 @@ def estimate(
 ) -> EstimateReturned:
     """Return what the loader says it will need."""
     try:
-        return EstimateReturned(order.incarnation, _estimate(order.data.payload, normalised))
+        needs = _estimate(order.data.payload, normalised)
     except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
         failure = settled(error)
         cause = str(failure).removeprefix(f"{order.data.id}: ")
@@ -52,6 +52,7 @@ def estimate(
         lasting = isinstance(error, InvalidArgumentError)
         retriable = not lasting and _may_retry(should_retry, error, order.data.id)
         return EstimateReturned(order.incarnation, None, failure, revision, retriable)
+    return EstimateReturned(order.incarnation, needs, None, revision, retriable=False)
 
 
 def load(

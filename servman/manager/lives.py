@@ -1,8 +1,8 @@
 """The life of every incarnation, from its START to its one END. Pure.
 
-The lowest of the reconciler's four layers: it owns the state that all of them share, and says what follows
+The lowest of the reconciler's five layers: it owns the state that all of them share, and says what follows
 from one step in one life. `loads.py` knows how a load comes about, `calls.py` what callers ask of single
-versions, `reconciler.py` what is wanted of streams.
+versions, `policies.py` what policies ask for, `reconciler.py` what is wanted of streams.
 """
 
 from __future__ import annotations
@@ -11,30 +11,49 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from servman.errors import LoadCancelledError
 from servman.manager.alarm import Alarm
+from servman.manager.causes import Cause
 from servman.manager.harness import HarnessState, LoaderHarness
 from servman.manager.lane import Lane
-from servman.manager.messages import Answer, CancelLoad, Forget, PublishState, Serve, StartUnload
+from servman.manager.messages import (
+    Answer,
+    CancelLoad,
+    Forget,
+    PublishLabels,
+    PublishState,
+    Serve,
+    StartUnload,
+)
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from servman.data import ServableData
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
+    from servman.manager.labels import Labels
     from servman.manager.messages import Effect, Reply
-    from servman.manager.options import ReconcilerOptions
+    from servman.manager.options import ReconcilerOptions, StreamOptions
     from servman.manager.stream import Stream
 
 PATIENCE: Final = 60.0
 """Seconds after which a load or an unload gives its place to the next: it may hang, and shall delay
 nobody."""
 
+PATIENCE_UNWANTED: Final = 1.0
+"""The same for a load that nobody wants any more."""
+
 LOOK_THREADS: Final = 4
 """How many looks at the files of failed versions may run at once."""
 
-PATIENCE_UNWANTED: Final = 1.0
-"""The same for a load that nobody wants any more."""
+
+class Held(NamedTuple):
+    """What was wanted of a stream when it was held: its versions, and its labels."""
+
+    versions: Mapping[int, ServableData[Loader]]
+    labels: Mapping[str, int]
 
 
 class GivenUp(NamedTuple):
@@ -63,11 +82,15 @@ class Lives:
         # Those whose load was given up at its timeout and has not returned yet.
         self._given_up: dict[int, GivenUp] = {}
         # Who is to be told how the load or the unload of a version has ended; `calls.py` adds them.
-        self._replies: dict[ServableId, list[Reply]] = {}
+        self._replies: dict[ServableId, Reply] = {}
         # Lookups that wait for a version; likewise.
         self._lookups: dict[ServableId, dict[Reply, None]] = {}
-        # Streams in which nothing comes in, and nothing goes, before it is committed.
-        self._held: set[str] = set()
+        # Streams in which nothing comes in, and nothing goes, before they are committed.
+        self._held: dict[str, Held] = {}
+        # The labels of each stream that has some, whether or not it is known.
+        self._labels: dict[str, Labels] = {}
+        # The streams that have options of their own, likewise.
+        self._configured: Mapping[str, StreamOptions] = {}
         self._alarm = Alarm(self._incarnations)
         self._closing = False
         self._unsettled: set[str] = set()
@@ -75,20 +98,20 @@ class Lives:
         self._effects: list[Effect] = []
         self._now = 0.0
 
-    def _manage(self, stream: Stream, data: ServableData[Loader]) -> None:
+    def _manage(self, stream: Stream, data: ServableData[Loader], cause: Cause) -> None:
         self._count += 1
         harness = LoaderHarness(data, self._count, self._now)
         self._streams[stream.name] = stream
         stream.harnesses[data.id.version] = harness
         self._incarnations[harness.incarnation] = harness
-        self._emit(PublishState(data.id, ManagerState.START))
+        self._emit(PublishState(data.id, ManagerState.START, None, cause))
         if data.error is not None:
             self._end(harness, data.error)
         self._touch(stream.name)
 
-    def _unaspire(self, harness: LoaderHarness, *, replaced: bool) -> None:
-        """Let *harness* go; at once where it is *replaced*, else when the policy says so."""
-        harness.aspired = False
+    def _unaspire(self, harness: LoaderHarness, cause: Cause) -> None:
+        """Let *harness* go: when the policy says so, where that it is no longer aspired is all, else at once."""
+        harness.leave(cause)
         if harness.ended:
             self._forget(harness)
         elif (
@@ -103,7 +126,11 @@ class Lives:
         elif harness.attempt_began is not None:
             self._emit(CancelLoad(harness.incarnation))
             self._alarm.set(self._now + PATIENCE_UNWANTED, harness.incarnation)
-        elif harness.state is HarnessState.READY and replaced and harness.id.name not in self._held:
+        elif (
+            harness.state is HarnessState.READY
+            and cause is not Cause.NO_LONGER_ASPIRED
+            and harness.id.name not in self._held
+        ):
             self._quiesce(harness)
 
     def _undo(self, harness: LoaderHarness) -> None:
@@ -116,7 +143,8 @@ class Lives:
     def _quiesce(self, harness: LoaderHarness) -> None:
         harness.request_unload(self._now)
         harness.move(HarnessState.QUIESCING, self._now)
-        self._emit(PublishState(harness.id, ManagerState.UNLOADING))
+        harness.leaving = harness.leaving or Cause.UNLOAD_REQUESTED
+        self._emit(PublishState(harness.id, ManagerState.UNLOADING, None, harness.leaving))
         self._to_serve[harness.id.name] = None  # once for all that go in this turn
         self.changed.add(harness.id.name)
 
@@ -142,7 +170,7 @@ class Lives:
         harness.shortage = harness.attempt_began = None
         if self._options.forgets_failed:
             harness.aspired = False
-        self._emit(PublishState(harness.id, ManagerState.END, error))
+        self._emit(PublishState(harness.id, ManagerState.END, error, harness.leaving))
         self._ended(harness)
         returns = harness.id.version in self._streams[harness.id.name].successors
         if not harness.aspired:
@@ -155,15 +183,16 @@ class Lives:
         """Do what the end of *harness* means for other loads."""
 
     def _answer(self, id: ServableId, error: ServmanError | None) -> None:
-        for reply in (*self._replies.pop(id, ()), *self._lookups.pop(id, ())):
-            self._emit(Answer(reply, error))
+        reply = self._replies.pop(id, None)
+        for one in (*(() if reply is None else (reply,)), *self._lookups.pop(id, ())):
+            self._emit(Answer(one, error))
 
     def _forget(self, harness: LoaderHarness) -> None:
         self._drop(harness)
         stream = self._streams[harness.id.name]
         successor = stream.successors.pop(harness.id.version, None)
         if successor is not None:
-            self._manage(stream, successor)
+            self._manage(stream, successor, Cause.COMES_BACK)
 
     def _drop(self, harness: LoaderHarness) -> None:
         del self._incarnations[harness.incarnation]
@@ -179,7 +208,29 @@ class Lives:
     def _serve(self, stream: Stream) -> None:
         # In a held stream not even what is the newest changes before the commit.
         if stream.name not in self._held:
-            self._emit(Serve({stream.name: stream.served()}))
+            self._serve_together((stream,))
+
+    def _serve_together(self, streams: Iterable[Stream]) -> None:
+        """Let lookups find what *streams* serve now, and their labels move, in one step."""
+        served = {stream.name: stream.served() for stream in streams}
+        for name in served.keys() & self._labels.keys():
+            labels = self._labels[name]
+            labels.move(served[name].incarnations)
+            served[name].labels = labels.targets
+        if served:
+            self._emit(Serve(served))
+        self._tell_labels(served)
+
+    def _tell_labels(self, names: Iterable[str]) -> None:
+        """Publish the labels of *names* that have changed; forget those that are gone."""
+        for name in names:
+            labels = self._labels.get(name)
+            if labels is None:
+                continue
+            if labels.tell():
+                self._emit(PublishLabels(name, labels.wanted, labels.targets))
+            if labels.empty:
+                del self._labels[name]
 
     def _find(self, id: ServableId) -> LoaderHarness | None:
         stream = self._streams.get(id.name)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from servman.errors import InternalError, LoadCancelledError, LoadFailedError
 from servman.manager.backoff import pause_after
-from servman.manager.harness import NO_REVISION, HarnessState
+from servman.manager.causes import Cause
+from servman.manager.harness import NO_REVISION, ON_ITS_WAY_OUT, HarnessState
 from servman.manager.lives import PATIENCE, PATIENCE_UNWANTED, GivenUp, Lives
 from servman.manager.messages import (
     CancelLoad,
@@ -18,6 +19,7 @@ from servman.manager.messages import (
     StartLoad,
     StartUnload,
 )
+from servman.manager.options import NO_OPTIONS
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from servman.errors import ServmanError
     from servman.ids import ServableId
+    from servman.manager.backoff import RetryInterval
     from servman.manager.harness import LoaderHarness
     from servman.manager.messages import (
         EstimateReturned,
@@ -35,16 +38,6 @@ if TYPE_CHECKING:
     from servman.manager.options import ReconcilerOptions
     from servman.manager.tracker import ResourceTracker
     from servman.resources import ResourceAllocation
-
-_ON_ITS_WAY_OUT = frozenset(
-    {
-        HarnessState.UNLOAD_REQUESTED,
-        HarnessState.QUIESCING,
-        HarnessState.QUIESCED,
-        HarnessState.UNLOADING,
-    }
-)
-
 
 _MOST_HANGING: Final = 2
 """How many loads of one version may hang before its files are no longer watched: each has a thread."""
@@ -99,7 +92,7 @@ class Loads(Lives):
             self._start_load(harness)
             return
         self._leave_place(harness)  # nothing that does fit queues behind it
-        if harness.attempts > 1 and not harness.may_retry:
+        if harness.error is not None and not harness.may_retry:
             self._end_after_last_attempt(harness)
             return
         if not tracker.fits(needs, without=self._leaving()):
@@ -151,9 +144,9 @@ class Loads(Lives):
         elif (
             retriable
             and harness.may_retry
-            and harness.attempts <= self._options.max_num_load_retries
+            and harness.attempts <= self._retries_of(harness.id.name)
         ):
-            interval = self._options.load_retry_interval
+            interval = self._retry_interval_of(harness.id.name)
             until = self._now + pause_after(interval, harness.attempts, self._options.chance())
             self._give_back(harness.incarnation)
             harness.pause(error, until, self._now)
@@ -161,6 +154,14 @@ class Loads(Lives):
             self._watch_revision(harness)
         else:
             self._end(harness, error)
+
+    def _retries_of(self, name: str) -> int:
+        own = self._configured.get(name, NO_OPTIONS).max_num_load_retries
+        return self._options.max_num_load_retries if own is None else own
+
+    def _retry_interval_of(self, name: str) -> RetryInterval:
+        own = self._configured.get(name, NO_OPTIONS).load_retry_interval
+        return self._options.load_retry_interval if own is None else own
 
     def _leave_place(self, harness: LoaderHarness) -> None:
         self._loads.leave(harness.incarnation)
@@ -202,9 +203,12 @@ class Loads(Lives):
             self._forget_given_up(incarnation)
 
     def _forget_given_up(self, incarnation: int) -> None:
-        del self._given_up[incarnation]
+        which = self._given_up.pop(incarnation).data.id
         self._give_back(incarnation)
         self._emit(Forget(incarnation))
+        harness = self._find(which)
+        if harness is not None and harness.ended:
+            self._watch_revision(harness)  # as it was not while too many of its loads hung
 
     def _ended(self, harness: LoaderHarness) -> None:
         if harness.incarnation not in self._given_up:
@@ -231,17 +235,17 @@ class Loads(Lives):
                 self._loads.enter(incarnation)
             elif harness.ended and self._options.declarative:
                 # Two that fail in turn, and do not fit together, would else begin anew for ever.
-                self._try_again(harness, attempts=harness.attempts - 1)
+                self._try_again(harness, Cause.MEMORY_RETURNED, attempts=harness.attempts - 1)
 
     def _make_room(self, needs: ResourceAllocation) -> None:
         """Unload what can be spared, if that makes room for *needs*: as many as it takes, or none."""
-        if self._options.dispensable is None or not self._tracked.could_fit(needs):
+        if not self._tracked.could_fit(needs):
             return  # without looking at all there is for what can never fit
         known = map(self._find, self._options.dispensable())
         ready = [one for one in known if one is not None and one.state is HarnessState.READY]
         going = self._enough([one.incarnation for one in ready], needs)
         for incarnation in going:
-            self._unaspire(self._incarnations[incarnation], replaced=True)
+            self._unaspire(self._incarnations[incarnation], Cause.EVICTED)
 
     def _enough(self, spare: list[int], needs: ResourceAllocation) -> list[int]:
         """Return which of *spare* to unload for *needs*: from its beginning, and none in vain."""
@@ -268,7 +272,7 @@ class Loads(Lives):
         going = [
             incarnation
             for incarnation, one in self._incarnations.items()
-            if one.state in _ON_ITS_WAY_OUT
+            if one.state in ON_ITS_WAY_OUT
             or (not one.aspired and one.state is HarnessState.LOADING)
         ]
         return [*going, *self._given_up]
@@ -289,7 +293,7 @@ class Loads(Lives):
             return  # it is being tried again
         # An attempt that began after the look knows the files better than the look does.
         if event.changed and event.known is harness.revision:
-            self._try_again(harness)
+            self._try_again(harness, Cause.FILES_CHANGED)
         else:
             self._watch_revision(harness)
 
@@ -298,10 +302,10 @@ class Loads(Lives):
         self._alarm.set(self._now + PATIENCE, harness.incarnation)
         self._emit(ReadRevision(harness.incarnation, harness.data, harness.revision))
 
-    def _look_at_look(self, incarnation: int) -> None:
+    def _look_at_look(self, harness: LoaderHarness) -> None:
         """Give the place of a look that takes too long to the next; it may hang, as its storage does."""
-        if self._incarnations[incarnation].look_began + PATIENCE <= self._now:
-            self._looks.pass_over(incarnation)
+        if harness.look_began + PATIENCE <= self._now:
+            self._looks.pass_over(harness.incarnation)
 
     def _watch_revision(self, harness: LoaderHarness) -> None:
         if harness.ended and not self._options.declarative:
@@ -316,14 +320,14 @@ class Loads(Lives):
     def _retry(self, id: ServableId) -> None:
         harness = self._find(id)
         if harness is not None and (harness.paused or harness.state is HarnessState.ERROR):
-            self._try_again(harness)
+            self._try_again(harness, Cause.RETRY_REQUESTED)
 
     def _cancel_retry(self, id: ServableId) -> None:
         harness = self._find(id)
         if harness is not None:
             harness.may_retry = False
             waits = harness.shortage is not None or self._loads.waits(harness.incarnation)
-            if harness.paused or (harness.attempts and waits):
+            if harness.paused or (harness.error is not None and waits):
                 self._end_after_last_attempt(harness)
 
     def _end_after_last_attempt(self, harness: LoaderHarness) -> None:
@@ -332,7 +336,7 @@ class Loads(Lives):
         self._wanting.pop(harness.incarnation, None)
         self._end(harness, harness.error)
 
-    def _try_again(self, harness: LoaderHarness, *, attempts: int = 0) -> None:
+    def _try_again(self, harness: LoaderHarness, cause: Cause, *, attempts: int = 0) -> None:
         """Try *harness* again after so many attempts: a new incarnation of it, unless it pauses."""
         if harness.paused:
             harness.start_over(attempts)
@@ -340,7 +344,7 @@ class Loads(Lives):
         else:
             stream = self._streams[harness.id.name]
             self._drop(harness)
-            self._manage(stream, harness.data)
+            self._manage(stream, harness.data, cause)
             stream.harnesses[harness.id.version].start_over(attempts)
 
     def _resume(self, harness: LoaderHarness) -> None:

@@ -7,7 +7,7 @@ whoever waits for it that shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
+    from servman.manager.options import StreamOptions
     from servman.manager.policy import ServableAction
     from servman.resources import ResourceAllocation
     from servman.state import ManagerState
@@ -49,15 +50,15 @@ class EstimateReturned:
     """What an incarnation will need, as its loader says, or why that cannot be known.
 
     Attributes:
-        revision: What the files looked like, where it cannot be known.
-        retriable: Whether it may be known at another attempt.
+        revision: What the files looked like.
+        retriable: Where it cannot be known, whether it may be at another attempt.
     """
 
     incarnation: int
     needs: ResourceAllocation | None
-    error: ServmanError | None = None
-    revision: Hashable = None
-    retriable: bool = True
+    error: ServmanError | None
+    revision: Hashable
+    retriable: bool
 
 
 @final
@@ -188,9 +189,50 @@ class Hold:
 @final
 @dataclass(slots=True)
 class Commit:
-    """Let in at once what these streams hold, and let go of what they no longer want."""
+    """Let in at once what these streams hold, and let go of what they no longer want.
+
+    Attributes:
+        expected: Name to the versions that must be aspired, and ready or held, else nothing is done.
+        labels: What is wanted of all labels from then on, as in `SetLabels`; None: what was before.
+        reply: Is told whether it was done; None where nobody asks.
+    """
 
     names: frozenset[str]
+    expected: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, int]] | None = None
+    reply: Reply | None = None
+
+
+@final
+@dataclass(slots=True)
+class Rollback:
+    """Want of these streams again what was wanted when they were held, and hold them no longer."""
+
+    names: frozenset[str]
+
+
+@final
+@dataclass(slots=True)
+class SetLabels:
+    """Let labels point to these versions, as soon as they serve; what is not named here has none.
+
+    Attributes:
+        wanted: Name to label to version.
+    """
+
+    wanted: Mapping[str, Mapping[str, int]]
+
+
+@final
+@dataclass(slots=True)
+class Configure:
+    """Other streams have options of their own from now on.
+
+    Attributes:
+        streams: Tells which, by name.
+    """
+
+    streams: Callable[[], Mapping[str, StreamOptions]]
 
 
 @final
@@ -200,6 +242,9 @@ class CloseRequested:
 
     deadline: float | None
 
+
+Call = Manage | Act | StopManaging | Obtain
+"""What a caller waits for the answer to."""
 
 Event = (
     Aspire
@@ -211,13 +256,13 @@ Event = (
     | RetryRequested
     | RetryCancelled
     | LoadThreadsChanged
-    | Manage
-    | Act
-    | StopManaging
-    | Obtain
+    | Call
     | Withdraw
     | Hold
     | Commit
+    | Rollback
+    | SetLabels
+    | Configure
     | CloseRequested
 )
 
@@ -237,11 +282,22 @@ class PublishAspiration:
 @final
 @dataclass(slots=True)
 class PublishState:
-    """Tell the bus that a version came into a public state."""
+    """Tell the bus that a version came into a public state; see `ServableState`."""
 
     id: ServableId
     state: ManagerState
     error: ServmanError | None = None
+    cause: str = ""
+
+
+@final
+@dataclass(slots=True)
+class PublishLabels:
+    """Tell the bus how the labels of a stream stand; see `StreamLabels`."""
+
+    name: str
+    wanted: Mapping[str, int]
+    targets: Mapping[str, int]
 
 
 @final
@@ -252,10 +308,12 @@ class Served:
     Attributes:
         incarnations: Version to incarnation; empty where the stream has nothing to serve.
         newest: The highest aspired version, whether or not it is among them.
+        labels: Label to the version that it points to, which is among them.
     """
 
     incarnations: Mapping[int, int]
     newest: int | None
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @final
@@ -370,6 +428,7 @@ class Closed:
 Effect = (
     PublishAspiration
     | PublishState
+    | PublishLabels
     | Serve
     | Answer
     | StartEstimate

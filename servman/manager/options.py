@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, final
+from typing import TYPE_CHECKING, Final, TypedDict, final
 
 from servman.errors import InvalidArgumentError
 from servman.manager.backoff import ExponentialBackoff, RetryInterval
@@ -36,6 +36,7 @@ class ManagerOptions(TypedDict, total=False):
     load_timeout: float | None
     resource_tracker: ResourceTracker | None
     revision_interval: float
+    on_change: Callable[[str], None] | None
     clock: Clock | None
     _pools: tuple[Pool, Pool, Pool] | None  # for tests that run the jobs themselves
 
@@ -45,6 +46,34 @@ class AspiredVersionsManagerOptions(ManagerOptions, total=False):
 
     policy: AspiredVersionPolicy | None
     sort_actions: SortActions | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """What holds for one stream instead of the manager's own options; None: as the manager has it.
+
+    Attributes:
+        policy: Decides the stream's transitions.
+        max_num_load_retries: How often a failed load is repeated.
+        load_retry_interval: Seconds between attempts, or an `ExponentialBackoff`.
+
+    Raises:
+        InvalidArgumentError: An option can never be right.
+
+    Threads: immutable; any thread.
+    """
+
+    policy: AspiredVersionPolicy | None = None
+    max_num_load_retries: int | None = None
+    load_retry_interval: RetryInterval | None = None
+
+    def __post_init__(self) -> None:
+        check_methods("policy", self.policy, "next_action")
+        if self.max_num_load_retries is not None:
+            check_count("max_num_load_retries", self.max_num_load_retries, least=0)
+        if self.load_retry_interval is not None:
+            check_interval("load_retry_interval", self.load_retry_interval)
 
 
 @final
@@ -72,7 +101,7 @@ class ReconcilerOptions:
     sort_actions: SortActions | None = None
     declarative: bool = True
     forgets_failed: bool = False
-    dispensable: Callable[[], Sequence[ServableId]] | None = None
+    dispensable: Callable[[], Sequence[ServableId]] = tuple
     chance: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
@@ -86,8 +115,7 @@ class ReconcilerOptions:
         check_seconds("revision_interval", self.revision_interval)
         if self.revision_interval == 0:
             raise InvalidArgumentError("revision_interval must be more than 0: it would never rest")
-        if not isinstance(self.load_retry_interval, ExponentialBackoff):
-            check_seconds("load_retry_interval", self.load_retry_interval)
+        check_interval("load_retry_interval", self.load_retry_interval)
         if self.load_timeout is not None:
             check_seconds("load_timeout", self.load_timeout)
         check_callable("sort_actions", self.sort_actions)
@@ -111,6 +139,12 @@ def check_seconds(option: str, value: float) -> None:
         raise InvalidArgumentError(f"{option} must be seconds, 0 or more, not {value!r}")
 
 
+def check_interval(option: str, value: RetryInterval) -> None:
+    """Raise unless *value* is a number of seconds, or a back-off."""
+    if not isinstance(value, ExponentialBackoff):
+        check_seconds(option, value)
+
+
 def check_methods(option: str, value: object, *names: str) -> None:
     """Raise unless *value* is None or has methods of these names."""
     if isinstance(value, type):
@@ -124,3 +158,7 @@ def check_callable(option: str, value: object) -> None:
     """Raise unless *value* is None or can be called."""
     if value is not None and not callable(value):
         raise InvalidArgumentError(f"{option} must be a function, not {value!r}")
+
+
+NO_OPTIONS: Final = StreamOptions()
+"""Those of a stream that has none of its own."""

@@ -57,6 +57,7 @@ class AspiredVersionPolicy(Protocol):
 
 
 @final
+@dataclass(frozen=True, slots=True)
 class AvailabilityPreservingPolicy:
     """Keeps something serving: an old version goes only once a new one is ready.
 
@@ -81,6 +82,7 @@ class AvailabilityPreservingPolicy:
 
 
 @final
+@dataclass(frozen=True, slots=True)
 class ResourcePreservingPolicy:
     """Keeps memory free: a new version is loaded only once every unwanted one is gone.
 

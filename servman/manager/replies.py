@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import queue
 from concurrent.futures import Future, InvalidStateError
-from typing import TYPE_CHECKING, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
 from servman.errors import WaitTimeoutError, settled
 from servman.forks import watch
+from servman.log import Log
+from servman.threads import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from servman.threads import Pool
 
 T = TypeVar("T")
+
+_log = Log(__name__)
+
+_CALLBACK_THREADS: Final = 4
 
 
 @final
@@ -82,6 +88,31 @@ class FutureReply(Future[None]):
                 call()  # the manager's thread has ended, so this is the thread of whoever adds it
 
         super().add_done_callback(hand_over)
+
+
+@final
+class Callbacks:
+    """Makes the futures of a manager, and runs their callbacks on four threads, started when there are some.
+
+    Threads: any.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pool = WorkerPool("callback", _CALLBACK_THREADS, clock)
+
+    def reply(self) -> FutureReply:
+        """Return a future that is yet to be answered."""
+        return FutureReply(self._pool)
+
+    def close(self, patience: float) -> None:
+        """Let the callbacks that are due run, and end the threads, once every future is answered.
+
+        Blocks: until then, or for *patience* seconds; a callback that has not returned by then is left behind.
+        """
+        self._pool.finish()
+        if not self._pool.join(self._clock.monotonic() + patience):
+            _log.warning("a callback of a future has not returned, and is left behind")
 
 
 @final

@@ -21,23 +21,27 @@ class StreamEntry:
     Attributes:
         versions: Version to entry, never empty.
         latest: The entry of the highest version.
+        labels: Label to the entry of the version that it points to.
         by_text: What may stand behind the colon of a request in its text form, to the entry; None until
             `read_texts` is first called: a stream of many versions is replaced as often as one of them
             comes or goes.
     """
 
-    __slots__ = ("_newest", "by_text", "latest", "versions")
+    __slots__ = ("_newest", "by_text", "labels", "latest", "versions")
 
-    def __init__(self, versions: Mapping[int, Entry], newest: int | None) -> None:
+    def __init__(
+        self, versions: Mapping[int, Entry], newest: int | None, labels: Mapping[str, Entry]
+    ) -> None:
         self.versions = versions
         self.latest = versions[max(versions)]
+        self.labels = labels
         self._newest = newest
         self.by_text: Mapping[str, Entry] | None = None
 
     def references(self, entry: Entry) -> int:
         """Return how many references on *entry* are held here."""
         by_text = self.by_text or {}
-        held = (*self.versions.values(), *by_text.values(), self.latest)
+        held = (*self.versions.values(), *by_text.values(), *self.labels.values(), self.latest)
         return sum(one is entry for one in held)
 
     def read_texts(self) -> Mapping[str, Entry]:
@@ -73,11 +77,14 @@ class ServingMap:
             InvalidArgumentError: The request cannot be read.
         """
         if isinstance(request, str):
-            name, _, version = request.partition(":")
+            by_label = "@" in request
+            name, _, which = request.partition("@" if by_label else ":")
             stream = self.streams.get(name)
             if stream is not None:
-                # The usual spelling; another one, such as "m:03", is parsed below.
-                entry = (stream.by_text or stream.read_texts()).get(version)
+                if by_label:
+                    entry = stream.labels.get(which)
+                else:  # the usual spelling; another one, such as "m:03", is parsed below
+                    entry = (stream.by_text or stream.read_texts()).get(which)
                 if entry is not None:
                     return entry
             del stream  # a request that cannot be read raises, and its traceback keeps this frame
@@ -89,6 +96,8 @@ class ServingMap:
             return None
         if request.version is not None:
             return stream.versions.get(request.version)
+        if request.label is not None:
+            return stream.labels.get(request.label)
         return (stream.by_text or stream.read_texts()).get(request.selector.value)
 
     def all_entries(self) -> list[Entry]:
@@ -117,6 +126,12 @@ class ServingMap:
             else:
                 streams.pop(name, None)
         self.streams = streams
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Return the labels of *name* with the version that each points to."""
+        stream = self.streams.get(name)
+        labels = {} if stream is None else stream.labels
+        return {label: entry.id.version for label, entry in labels.items()}
 
     def entries(self, name: str) -> Mapping[int, Entry]:
         """Return what *name* serves."""

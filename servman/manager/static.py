@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 
 from servman.data import ServableData
 from servman.errors import InvalidArgumentError
-from servman.ids import ServableId
+from servman.ids import check_id
 from servman.loader import SimpleLoader
 from servman.manager.base import Manager
 from servman.manager.messages import Aspire
@@ -17,6 +17,7 @@ from servman.threads import CallingThread
 if TYPE_CHECKING:
     from servman.clock import Clock
     from servman.events import EventBus
+    from servman.ids import ServableId
 
 
 @final
@@ -72,8 +73,6 @@ def _streams(
 
 
 def _entry(id: ServableId, servable: object) -> ServableData[SimpleLoader[object]]:
-    if not isinstance(id, ServableId):
-        raise InvalidArgumentError(f"servables are named by their ServableId, not by {id!r}")
     if servable is None:
         raise InvalidArgumentError(f"{id}: None is no servable")
-    return ServableData(id, SimpleLoader(lambda _: servable))
+    return ServableData(check_id(id), SimpleLoader(lambda _: servable))

@@ -40,6 +40,11 @@ class Stream:
         wanted = [version for version, one in self.harnesses.items() if one.aspired]
         return frozenset((*wanted, *self.successors))
 
+    def wanted(self) -> dict[int, ServableData[Loader]]:
+        """Return what is wanted, as it was aspired."""
+        wanted = {version: one.data for version, one in self.harnesses.items() if one.aspired}
+        return wanted | self.successors
+
     def compared_with(
         self, wanted: Mapping[int, ServableData[Loader]]
     ) -> tuple[set[int], set[int]]:

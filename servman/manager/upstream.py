@@ -51,18 +51,24 @@ class Upstream:
             Exception: What a stage raises; the others are closed all the same.
         """
         with self._changed:
-            first, self._closing = not self._closing, True
-            while not first and not self._closed:
+            while self._closing and not self._closed:
                 if deadline is not None and clock.monotonic() >= deadline:
                     return
                 clock.wait_until(self._changed, deadline)
-        if first:
-            try:
-                self._close_all(clock, deadline)
-            finally:
-                with self._changed:
-                    self._closed = True
-                    self._changed.notify_all()
+            if self._closed:
+                return
+            self._closing = True
+        over = False
+        try:
+            self._close_all(clock, deadline)
+            over = True
+        except Exception:
+            over = True  # that stage will not do better the next time
+            raise
+        finally:
+            with self._changed:  # after a Ctrl-C whoever comes next closes them anew
+                self._closing, self._closed = False, over
+                self._changed.notify_all()
 
     def _close_all(self, clock: Clock, deadline: float | None) -> None:
         def close(stage: Any) -> None:

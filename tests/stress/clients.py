@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSIONS: Final = (1, 2, 3, 4)
 
-_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.LATE)  # which would hold up others
+_KINDS: Final = tuple(Kind)
 
 _PAUSE: Final = 0.02
 """Seconds that a swapper mostly waits for a stream to serve; else it would swap what has not been loaded."""

@@ -11,8 +11,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from servman import errors
-from servman.manager import actor, jobs
+from servman.manager import jobs
 from servman.manager.actor import Actor
+from servman.manager.crew import Crew
+from servman.manager.drains import Drains, Signal
 from servman.manager.handle import Entry
 from servman.manager.messages import Drained, Serve, StartUnload
 from servman.manager.serving import ServingMap, StreamEntry
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     import pytest
 
     from servman.events import Event
-    from servman.ids import AnyRequest
+    from servman.ids import AnyRequest, ServableId
+    from servman.manager.drains import Pin
 
 
 # ---- the signal that the last handle has gone ------------------------------------------------------
@@ -33,34 +36,34 @@ if TYPE_CHECKING:
 
 @fault("drain signal", "a callback in Python tells of the last handle, and loses that to a signal")
 def _told_by_bytecode(patch: pytest.MonkeyPatch) -> None:
-    def watch(self: Actor, target: object, incarnation: int, what: str) -> object:
-        def tell(gone: actor._Gone) -> None:
-            self._mailbox.put(gone)
+    def watch(self: Drains, target: object, incarnation: int, pin: Pin | None) -> None:
+        def tell(signal: Signal) -> None:
+            self._tell(signal)
 
-        return actor._Gone(target, tell, incarnation, what)
+        self._signals[incarnation] = Signal(target, tell, incarnation, pin)
 
-    patch.setattr(Actor, "_watch", watch)
+    patch.setattr(Drains, "_watch", watch)
 
 
 @fault("drain signal", "weakref.finalize tells of the last handle, and loses that to a signal")
 def _told_by_finalize(patch: pytest.MonkeyPatch) -> None:
-    def watch(self: Actor, target: object, incarnation: int, what: str) -> object:
-        gone = actor._Gone(target, lambda _: None, incarnation, what)
-        weakref.finalize(target, self._mailbox.put, gone).atexit = False
-        return gone
+    def watch(self: Drains, target: object, incarnation: int, pin: Pin | None) -> None:
+        signal = Signal(target, lambda _: None, incarnation, pin)
+        weakref.finalize(target, self._tell, signal).atexit = False
+        self._signals[incarnation] = signal
 
-    patch.setattr(Actor, "_watch", watch)
+    patch.setattr(Drains, "_watch", watch)
 
 
 @fault(
     "drain signal", "a finaliser of the entry tells of the last handle, and loses that to a signal"
 )
 def _told_by_finaliser(patch: pytest.MonkeyPatch) -> None:
-    enter = Actor._enter
+    make = Actor._entry
 
-    def entering(self: Actor, incarnation: int) -> Entry:
-        entry = enter(self, incarnation)
-        self._kept[incarnation].gone = None
+    def entering(self: Actor, which: ServableId, incarnation: int) -> Entry:
+        entry = make(self, which, incarnation)
+        self.drains.forget(incarnation)
         tell[id(entry.pin)] = lambda: self.post(Drained(incarnation))
         return entry
 
@@ -68,7 +71,7 @@ def _told_by_finaliser(patch: pytest.MonkeyPatch) -> None:
         tell.pop(id(entry.pin))()
 
     tell: dict[int, Any] = {}
-    patch.setattr(Actor, "_enter", entering)
+    patch.setattr(Actor, "_entry", entering)
     patch.setattr(Entry, "__del__", finalise, raising=False)
 
 
@@ -77,24 +80,23 @@ def _not_waited_for(patch: pytest.MonkeyPatch) -> None:
     serve = Actor._serve
 
     def hasty(self: Actor, order: Serve) -> None:
-        served = {incarnation for incarnation, kept in self._kept.items() if kept.pin is not None}
-        serve(self, order)
         for name, now in order.streams.items():
-            going = {one for one in served if self._kept[one].id.name == name}
-            for incarnation in going - set(now.incarnations.values()):
-                self._kept[incarnation].pin = None
-                self.post(Drained(incarnation))
+            for version in self.serving.entries(name).keys() - now.incarnations.keys():
+                self.post(Drained(known[name, version]))
+            known.update({(name, version): one for version, one in now.incarnations.items()})
+        serve(self, order)
 
+    known: dict[tuple[str, int], int] = {}
     patch.setattr(Actor, "_serve", hasty)
-    patch.setattr(Actor, "_signal", lambda *_: None)
+    patch.setattr(Drains, "hear", lambda *_: None)
 
 
 @fault("drain signal", "an unload runs on the manager's own thread")
 def _unloaded_at_once(patch: pytest.MonkeyPatch) -> None:
-    def unload(self: Actor, order: StartUnload) -> None:
-        self._unload(order, self._kept[order.incarnation].servable)
+    def unload(self: Crew, order: StartUnload, servable: object) -> None:
+        self._post(jobs.unload(order, servable))
 
-    patch.setattr(Actor, "_start_unload", unload)
+    patch.setattr(Crew, "unload", unload)
 
 
 # ---- what holds a version, and what should not -----------------------------------------------------

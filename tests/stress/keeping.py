@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, final
 
 from servman.errors import ServmanError
 from servman.manager import ServableHandle
+from tests.simulation.loaders import PlantedError
 from tests.stress.books import Model
-from tests.stress.loaders import PlantedError, fail_holding
+from tests.stress.loaders import fail_holding
 
 if TYPE_CHECKING:
     from random import Random

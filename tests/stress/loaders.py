@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from enum import StrEnum
 from random import Random
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from servman.data import ServableData
 from servman.errors import LoadCancelledError, ServmanError
-from servman.resources import MAIN_MEMORY, ResourceAllocation
+from servman.testing.clock import WATCHDOG
+from tests.simulation.loaders import FinalError, PlantedError, memory_of
 from tests.stress.books import Books, Model
 
 if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.loader import LoadContext, Loader
     from servman.manager import AspiredVersionsManager, ServableHandle
+    from servman.resources import ResourceAllocation
 
 
 class Kind(StrEnum):
@@ -24,7 +27,6 @@ class Kind(StrEnum):
     FAST = "fast"
     SLOW = "computes for some hundred microseconds, in its load and in its unload"
     LOOKS = "looks whether it is still wanted, and gives up where it is not"
-    LATE = "returns a little later than any round allows, whether or not it is wanted"
     ONCE = "fails once"
     NEVER = "always fails"
     FINAL = "fails for good"
@@ -38,22 +40,7 @@ class Kind(StrEnum):
 
 
 _SHORT: Final = 0.005
-_LATE: Final = 0.1
-"""Seconds that loads take which do not compute. The latter is longer than any `load_timeout` of a round."""
-
-
-class PlantedError(Exception):
-    """What the threads of a stress run raise."""
-
-
-class FinalError(PlantedError):
-    """Not worth another attempt."""
-
-
-def retriable(error: BaseException) -> bool:
-    """The `should_retry` of every round."""
-    return not isinstance(error, FinalError)
-
+"""Seconds that a load takes which looks whether it is still wanted, unless it is told before that it is not."""
 
 _FAILURES: Final[dict[Kind, tuple[int, type[BaseException]]]] = {
     Kind.ONCE: (1, PlantedError),
@@ -95,13 +82,11 @@ class StressLoader:
         self._held: ServableHandle[Model] | None = None  # freed with the loader, and never closed
 
     def estimate_resources(self) -> ResourceAllocation:
-        return ResourceAllocation({MAIN_MEMORY: self._needs})
+        return memory_of(self._needs)
 
     def load(self, context: LoadContext) -> Model:
         if self._kind is Kind.SLOW:
             compute(self._random)
-        if self._kind is Kind.LATE:
-            time.sleep(_LATE)
         if self._kind is Kind.LOOKS and context.cancelled.wait(_SHORT):
             raise LoadCancelledError(f"{context.id}: nobody wants it")
         if self._failures:
@@ -127,6 +112,19 @@ class StressLoader:
             compute(self._random)
         if self._kind is Kind.UNLOAD_RAISES:
             raise PlantedError("planted in unload")
+
+
+@final
+class LateLoader(StressLoader):
+    """A loader whose load returns when it is let, whether or not it is wanted: long after it was given up."""
+
+    def __init__(self, books: Books, parts: Parts, random: Random, let: threading.Event) -> None:
+        super().__init__(Kind.FAST, books, parts, random, needs=0)
+        self._let = let
+
+    def load(self, context: LoadContext) -> Model:
+        self._let.wait(WATCHDOG)  # the round finds a hang before
+        return super().load(context)
 
 
 @final

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 from servman.data import ServableData
 from servman.ids import ServableId
 from servman.testing import Spawned
+from tests.simulation.loaders import PlantedError
 from tests.stress.clients import Client, Swapper
 from tests.stress.fire import Alarmed, Fire
-from tests.stress.loaders import Kind, Parts, PlantedError, StressLoader
+from tests.stress.loaders import Kind, LateLoader, Parts, StressLoader
 from tests.stress.world import World
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Round:
         self._patience = patience
         self._world = World(seed)
         self._books = self._world.books
+        self._let_late = threading.Event()
 
     def run(self, seconds: float) -> list[str]:
         """Go on for so long, or until something is wrong; return what was found wrong."""
@@ -88,10 +90,14 @@ class Round:
     def _assemble(self) -> None:
         """Leave something for the end: an error and a loader that hold handles, and a load given up."""
         random, parts = self._world.random("end"), Parts(self._world.manager, ("part",))
-        late = {"late": Kind.LATE} if self._books.gives_up else {}
-        for name, kind in (_LAST | late).items():
+        loaders = {
+            name: StressLoader(kind, self._books, parts, random, needs=0)
+            for name, kind in _LAST.items()
+        }
+        if self._books.gives_up:
+            loaders["late"] = LateLoader(self._books, parts, random, self._let_late)
+        for name, loader in loaders.items():
             self._await_progress()
-            loader = StressLoader(kind, self._books, parts, random, needs=0)
             self._world.manager.set_aspired_versions(
                 name, [ServableData(ServableId(name, 1), loader)]
             )
@@ -104,6 +110,7 @@ class Round:
         closing = Spawned(lambda: self._world.manager.close(self._patience))
         for thread in threads:
             self._finish(thread)
+        self._let_late.set()  # now that the manager closes, as the clients were told
         self._let_go()
         report = self._finish(closing)
         if report is not None and not report:

@@ -16,8 +16,9 @@ from servman.manager import (
 )
 from servman.monitor import ServableStateMonitor
 from servman.resources import MAIN_MEMORY, ResourceAllocation
+from tests.simulation.loaders import FinalError, retriable
 from tests.stress.books import Books, Model
-from tests.stress.loaders import FinalError, Parts, retriable
+from tests.stress.loaders import Parts
 
 if TYPE_CHECKING:
     from servman.ids import ServableId

@@ -18,12 +18,18 @@ requests = st.one_of(
     st.builds(ServableRequest.earliest, names),
     st.builds(ServableRequest.newest, names),
     st.builds(ServableRequest.specific, names, versions),
+    st.builds(ServableRequest.labeled, names, names),
 )
 
 
 @given(requests)
 def test_a_request_reads_back_from_its_text(request: ServableRequest) -> None:
     assert ServableRequest.parse(str(request)) == request
+
+
+@given(requests)
+def test_a_request_is_printed_as_the_call_that_makes_it(request: ServableRequest) -> None:
+    assert eval(repr(request)) == request  # noqa: S307 -- that is what it promises
 
 
 @given(names, versions)
@@ -34,12 +40,12 @@ def test_the_text_of_an_id_is_a_request_for_it(name: str, version: int) -> None:
 
 @given(st.text())
 def test_any_text_is_a_request_or_refused_with_the_text_in_the_error(text: str) -> None:
-    name = text.partition(":")[0]
+    names = {text.partition(":")[0], text.partition("@")[0]}
     try:
         outcome = ServableRequest.parse(text).name
     except InvalidArgumentError as error:
         outcome = str(error)
-    assert outcome == name or repr(text) in outcome or repr(name) in outcome
+    assert outcome in names or any(repr(one) in outcome for one in (text, *names))
 
 
 @pytest.mark.parametrize("name", ["", "m:3", "m@stable", None, 3, b"m"])
@@ -103,6 +109,25 @@ def test_a_version_and_a_specific_request_need_each_other() -> None:
         ServableRequest("m", Selector.SPECIFIC)
     with pytest.raises(InvalidArgumentError, match=r"'m'.*specific"):
         ServableRequest("m", Selector.LATEST, 3)
+
+
+def test_a_label_and_a_request_by_label_need_each_other() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'m'.*by label"):
+        ServableRequest("m", Selector.LABELED)
+    with pytest.raises(InvalidArgumentError, match=r"'m'.*by label"):
+        ServableRequest("m", label="stable")
+
+
+@pytest.mark.parametrize("label", ["", "a:b", "a@b", 3, b"stable"])
+def test_what_cannot_be_a_label_is_refused_and_the_servable_named(label: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="not a label of servable 'm'"):
+        ServableRequest.labeled("m", label)
+
+
+def test_a_label_may_be_called_like_a_version() -> None:
+    request = ServableRequest.parse("m@3")
+    assert request == ServableRequest.labeled("m", "3")
+    assert (request.selector, request.version, request.label) == (Selector.LABELED, None, "3")
 
 
 def test_a_request_may_be_given_as_a_text_an_id_or_itself() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import logging
 import threading
 import weakref
@@ -14,9 +15,17 @@ import pytest
 import servman.threads
 from servman.clock import SystemClock
 from servman.errors import FailedPreconditionError, ResourceExhaustedError
-from servman.testing import FakeClock, Spawned
+from servman.testing import FakeClock, ManualPool, Spawned
 from servman.testing.clock import WATCHDOG
-from servman.threads import CallingThread, Thread, WorkerPool, join, refuse_own_thread, spawn
+from servman.threads import (
+    CallingThread,
+    Thread,
+    WorkerExecutor,
+    WorkerPool,
+    join,
+    refuse_own_thread,
+    spawn,
+)
 
 
 class Gate:
@@ -191,6 +200,40 @@ def test_a_pool_that_shrinks_finishes_what_runs_and_then_runs_fewer(
     third.let.set()
     fourth.wait_entered()
     fourth.let.set()
+
+
+@pytest.mark.parametrize("size", [3, 1, 0])
+def test_a_pool_that_shrinks_ends_idle_threads_at_once(
+    size: int, pools: Callable[[int], WorkerPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait without a deadline: whoever is not woken stays."""
+    pool = pools(4)
+    wait, idle, ended = pool._changed.wait, threading.Semaphore(0), threading.Semaphore(0)
+
+    def waiting() -> bool:
+        idle.release()
+        return wait()
+
+    def wait_for(thread: Thread) -> None:
+        thread.join()
+        ended.release()
+
+    monkeypatch.setattr(pool._changed, "wait", waiting)
+    gates = [Gate() for _ in range(4)]
+    for gate in gates:
+        pool.submit(gate)
+    for gate in gates:
+        gate.wait_entered()
+        gate.let.set()
+    for _ in gates:  # each says so with the lock held, which `resize` gets when the last one waits
+        assert idle.acquire(timeout=WATCHDOG)
+    threads = list(pool._threads)
+    pool.resize(size)
+    for thread in threads:
+        Spawned(functools.partial(wait_for, thread))
+    for _ in range(4 - size):
+        assert ended.acquire(timeout=WATCHDOG)
+    assert sum(thread.is_alive() for thread in threads) == size
 
 
 def test_a_pool_of_size_zero_keeps_its_jobs_until_there_is_room(
@@ -416,3 +459,57 @@ def test_what_a_job_raises_on_the_calling_thread_is_raised_there() -> None:
 
     with pytest.raises(ValueError, match="no"):
         CallingThread().submit(fail)
+
+
+def test_an_executor_runs_calls_on_its_pool() -> None:
+    pool = ManualPool()
+    executor = WorkerExecutor(pool)
+    future = executor.submit(divmod, 7, 2)
+    assert not future.done()
+    pool.run_all()
+    assert future.result(0) == (3, 1)
+    assert executor._threads == set()
+
+
+def test_whoever_has_the_future_is_told_what_a_call_raised() -> None:
+    executor = WorkerExecutor(CallingThread())
+
+    def leave() -> NoReturn:
+        raise SystemExit(3)
+
+    assert isinstance(executor.submit(leave).exception(0), SystemExit)
+
+
+def test_a_call_that_was_cancelled_is_not_made() -> None:
+    pool = ManualPool()
+    made: list[int] = []
+    future = WorkerExecutor(pool).submit(made.append, 1)
+    future.cancel()
+    pool.run_all()
+    assert made == []
+
+
+def test_an_executor_of_a_pool_that_was_closed_cancels() -> None:
+    pool = ManualPool()
+    executor = WorkerExecutor(pool)
+    pool.close()
+    assert executor.submit(print).cancelled()
+
+
+def test_an_executor_starts_its_first_thread_at_once_so_that_no_call_can_lack_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with pytest.raises(ResourceExhaustedError):
+            WorkerExecutor(WorkerPool("executor", 1, SystemClock()))
+    pool = WorkerPool("executor", 2, SystemClock())
+    executor = WorkerExecutor(pool)
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        assert executor.submit(divmod, 7, 2).result(WATCHDOG) == (3, 1)
+    pool.close()
+    assert pool.join(SystemClock().monotonic() + WATCHDOG)

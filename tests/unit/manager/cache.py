@@ -23,7 +23,7 @@ from servman.resources import MAIN_MEMORY, ResourceAllocation
 from servman.state import ManagerState, ServableState
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
-from tests.unit.manager.rig import Model, sid
+from tests.unit.manager.rig import Model, kept, sid
 
 
 @final
@@ -193,13 +193,13 @@ class Cache:
         """Return how much the manager has on record, of whatever kind."""
         actor = self.manager._actor
         reconciler = actor._reconciler
-        kept: tuple[Any, ...] = (
-            *(actor.snapshots, actor.serving.streams, actor._kept),
+        records: tuple[Any, ...] = (
+            *(actor.snapshots, actor.serving.streams, kept(self.manager)),
             *(reconciler._streams, reconciler._incarnations, reconciler._replies),
             *(reconciler._wanting, reconciler._given_up, reconciler._to_serve),
             *(reconciler._lookups, *reconciler._lookups.values()),
         )
-        return sum(map(len, kept))
+        return sum(map(len, records))
 
     def close(self) -> None:
         """Close the manager, which must leave nothing."""

@@ -42,7 +42,7 @@ class Live:
         with self._changed:
             if isinstance(event, StreamAspiration):
                 self._aspired[event.name] = event.versions
-            else:
+            elif isinstance(event, ServableState):
                 self._states.append(event)
             self._changed.notify_all()
 

@@ -10,6 +10,7 @@ from servman.events import Event, EventBus
 from servman.ids import ServableId
 from servman.loader import LoadContext, Loader
 from servman.manager import AspiredVersionsManager, CloseReport, HarnessState
+from servman.manager.base import Manager
 from servman.manager.handle import ServableHandle
 from servman.manager.harness import ServableStateSnapshot
 from servman.manager.messages import CloseRequested
@@ -59,6 +60,11 @@ class ModelLoader:
             raise self.unload_error
 
 
+def failing(count: int = 99) -> ModelLoader:
+    """Make a loader whose first *count* attempts fail."""
+    return ModelLoader(*[ValueError(f"attempt {n} failed") for n in range(1, count + 1)])
+
+
 class FileLoader(ModelLoader):
     """A `ModelLoader` that can tell what its files look like."""
 
@@ -89,6 +95,12 @@ def errored(id: str, error: BaseException | None = None) -> ServableData[Loader]
 def sid(text: str) -> ServableId:
     name, _, version = text.partition(":")
     return ServableId(name, int(version))
+
+
+def kept(manager: Manager) -> set[int]:
+    """Return the incarnations of which the actor of *manager* keeps anything."""
+    actor = manager._actor
+    return {*actor._servables, *actor._crew._attempts, *actor.drains._signals}
 
 
 @final

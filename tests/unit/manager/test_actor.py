@@ -112,9 +112,9 @@ def test_of_lists_that_were_not_taken_up_only_the_newest_is(rig: Rig) -> None:
     assert old.contexts == []
 
 
-@pytest.mark.parametrize(("owes_drops", "wakes"), [(True, True), (False, False)])
+@pytest.mark.parametrize(("interval", "wakes"), [(0.05, True), (None, False)])
 def test_without_the_gil_a_drain_is_looked_after_by_time(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, owes_drops: bool, wakes: bool
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, interval: float | None, wakes: bool
 ) -> None:
     """There the last reference may be handed to the actor's thread, which drops it when it runs."""
     waits: list[float | None] = []
@@ -124,7 +124,7 @@ def test_without_the_gil_a_drain_is_looked_after_by_time(
         waits.append(deadline)
         return receive(mailbox, rig.clock.monotonic())
 
-    monkeypatch.setattr(rig.manager._actor, "_owes_drops", owes_drops)
+    monkeypatch.setattr(rig.manager._actor.drains, "interval", interval)
     rig.bring("m", 1)
     with rig.handle("m"):
         rig.aspire("m")

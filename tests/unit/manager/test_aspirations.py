@@ -9,8 +9,8 @@ from servman.errors import InvalidArgumentError, LoadCancelledError, LoadFailedE
 from servman.ids import ServableId
 from servman.loader import Loader, SimpleLoader
 from servman.manager import HarnessState, ResourcePreservingPolicy
-from servman.state import ManagerState, ServableState, StreamAspiration
-from tests.unit.manager.rig import ModelLoader, Rig, entry, errored
+from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
+from tests.unit.manager.rig import ModelLoader, Rig, entry, errored, kept
 
 LIFE = ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
@@ -37,12 +37,9 @@ def test_the_empty_list_unloads_the_stream_and_leaves_nothing_behind(rig: Rig) -
     rig.bring("m")
     assert (rig.serving(), rig.manager.snapshots()) == ([], ())
     assert (rig.ends("m:1"), rig.ends("m:2")) == ([None], [None])
-    actor = rig.manager._actor
-    assert (actor._kept, actor._reconciler._streams, actor._reconciler._incarnations) == (
-        {},
-        {},
-        {},
-    )
+    reconciler = rig.manager._actor._reconciler
+    assert kept(rig.manager) == set()
+    assert (reconciler._streams, reconciler._incarnations) == ({}, {})
 
 
 def test_streams_do_not_touch_each_other(rig: Rig) -> None:
@@ -235,8 +232,9 @@ def test_a_replaced_version_is_aspired_anew_so_that_no_wait_takes_the_old_end_fo
     rig.bring("m", entry("m:1", origin="/b/1"), entry("m:2"))
     assert rig.aspirations("m") == [{2}, {1, 2}]
     told = [
-        event.manager_state.name if isinstance(event, ServableState) else set(event.versions)
+        set(event.versions) if isinstance(event, StreamAspiration) else event.manager_state.name
         for event in rig.events
+        if not isinstance(event, StreamLabels)
     ]
     assert told == [{2}, "UNLOADING", {1, 2}, "END", "START", "LOADING", "AVAILABLE"]
 

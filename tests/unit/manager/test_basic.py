@@ -29,29 +29,9 @@ from servman.state import StreamAspiration
 from servman.testing.clock import WATCHDOG
 from servman.threads import CallingThread
 from tests.unit.manager.basic_bench import BasicBench
-from tests.unit.manager.rig import FileLoader, ModelLoader, entry, errored, sid
+from tests.unit.manager.rig import FileLoader, ModelLoader, entry, errored, failing, sid
 
 S = HarnessState
-
-
-@pytest.fixture
-def bench() -> Iterator[BasicBench]:
-    """Return a manager that is driven by hand, and let its callbacks end."""
-    bench = BasicBench()
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def live() -> Iterator[BasicBench]:
-    """Return a manager with threads."""
-    bench = BasicBench(threads=(2, 2))
-    yield bench
-    bench.manager.close(WATCHDOG)
-
-
-def failing(count: int = 99) -> ModelLoader:
-    return ModelLoader(*[ValueError(f"attempt {n} failed") for n in range(1, count + 1)])
 
 
 # ---- what each state allows ---------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,29 +23,9 @@ from servman.testing import GatedLoader, Spawned
 from servman.testing.clock import WATCHDOG
 from servman.threads import Thread
 from tests.unit.manager.basic_bench import BasicBench
-from tests.unit.manager.rig import ModelLoader, entry, sid
+from tests.unit.manager.rig import entry, failing, sid
 
 S = HarnessState
-
-
-@pytest.fixture
-def bench() -> Iterator[BasicBench]:
-    """Return a manager that is driven by hand, and let its callbacks end."""
-    bench = BasicBench()
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def live() -> Iterator[BasicBench]:
-    """Return a manager with threads."""
-    bench = BasicBench(threads=(2, 2))
-    yield bench
-    bench.manager.close(WATCHDOG)
-
-
-def failing(count: int = 99) -> ModelLoader:
-    return ModelLoader(*[ValueError(f"attempt {n} failed") for n in range(1, count + 1)])
 
 
 CALLS: dict[str, Callable[[BasicManager], Future[None]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from servman.errors import FailedPreconditionError, InvalidArgumentError
 from servman.flow import Target
 from servman.loader import Loader, SimpleLoader
 from servman.manager import AspiredVersionsManager, AspiredVersionsManagerBuilder
+from servman.manager.upstream import Upstream
 from servman.sources import FileSystemStoragePathSource, ServableToMonitor
-from servman.testing import FakeClock, ManualPool
+from servman.testing import FakeClock, ManualPool, Spawned
 from servman.testing.clock import WATCHDOG
 from tests.unit.manager.rig import entry, sid
 
@@ -126,6 +128,54 @@ def test_a_stage_that_cannot_be_closed_stops_neither_the_others_nor_the_manager(
     ]
     assert manager._has_ended
     assert manager.close(WATCHDOG)
+
+
+def test_after_a_ctrl_c_a_further_close_closes_the_stages_anew() -> None:
+    told: list[str] = []
+    manager, stages = built(told)
+    stages["a1"].fail["close"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        manager.close(WATCHDOG)
+    del stages["a1"].fail["close"], told[:]
+    assert manager.close(WATCHDOG)
+    assert [one.partition(" ")[2] for one in told] == ["s1", "a1", "b1", "s2", "a2"]
+    assert manager.close(WATCHDOG)
+    assert len(told) == 5
+
+
+def test_a_stage_that_cannot_be_closed_is_not_closed_anew() -> None:
+    told: list[str] = []
+    manager, stages = built(told)
+    stages["a1"].fail["close"] = OSError("the disk is gone")
+    with pytest.raises(OSError, match="the disk is gone"):
+        manager.close(WATCHDOG)
+    del told[:]
+    assert manager.close(WATCHDOG)
+    assert told == []
+
+
+def test_whoever_waits_for_a_close_that_a_ctrl_c_ends_closes_the_stages_itself() -> None:
+    told: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def interrupted() -> None:
+        stage.on_close = lambda: None
+        begun.set()
+        assert go_on.wait(WATCHDOG)
+        raise KeyboardInterrupt
+
+    stage, clock = Stage("s1", told), FakeClock()
+    stage.on_close = interrupted
+    upstream = Upstream([stage])
+    first = Spawned(lambda: upstream.close(clock, clock.monotonic() + 1.0))
+    assert begun.wait(WATCHDOG)
+    second = Spawned(lambda: upstream.close(clock, clock.monotonic() + 1.0))
+    clock.wait_until_parked(1)
+    go_on.set()
+    with pytest.raises(KeyboardInterrupt):
+        first.result()
+    second.result()
+    assert told == ["close(1.0) s1"]
 
 
 def test_a_stage_that_cannot_be_started_is_told_and_a_second_start_goes_on() -> None:

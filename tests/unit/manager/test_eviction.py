@@ -273,7 +273,7 @@ def test_the_text_names_no_more_than_some_of_those_in_use() -> None:
 def test_what_a_lookup_has_waited_for_is_in_use_before_that_thread_comes_to_run() -> None:
     cache = Cache(max_servables=1)
     manager = cache.manager
-    reply: Rendezvous[Entry] = Rendezvous(lambda: manager._hold("a", 1))
+    reply: Rendezvous[Entry] = Rendezvous(lambda: manager._take("a", 1))
     data = manager._in_a_place(cache.make(ServableRequest.latest("a")))
     manager._actor.post(Obtain(data, reply))  # and nobody waits yet
     cache.wait_for("a:1", ManagerState.AVAILABLE)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import final
+
 import pytest
 
-from servman.manager import HarnessState, ResourcePreservingPolicy
-from servman.reasons import ReasonCode
+from servman.manager import (
+    AvailabilityPreservingPolicy,
+    HarnessState,
+    ResourcePreservingPolicy,
+    ServableAction,
+    ServableStateSnapshot,
+)
+from servman.reasons import Reason, ReasonCode
 from tests.unit.manager.rig import ModelLoader, Rig, entry, errored
 
 
@@ -155,3 +164,30 @@ def test_a_request_that_finds_something_is_explained_by_what_it_finds() -> None:
         assert str(rig.handle(request).id) == "m:1"
         assert str(rig.why(request)) == "m:1 is available"
     assert rig.why("m:newest").code is ReasonCode.FAILED
+
+
+@final
+class Slow:
+    """A policy that asks, while time passes during its answer on "slow", why things are as they are."""
+
+    def __init__(self) -> None:
+        self.rig = Rig(policy=self)
+        self.told: list[Reason | None] = []
+
+    def next_action(self, snapshots: Sequence[ServableStateSnapshot]) -> ServableAction | None:
+        if snapshots[0].id.name == "slow" and not self.told:
+            for seconds, request in ((4.9, "slow:1"), (0.1, "slow:1"), (0.0, "m:1"), (0.0, "x")):
+                self.rig.clock.advance(seconds)
+                self.told.append(self.rig.manager.explain(request))
+        return AvailabilityPreservingPolicy().next_action(snapshots)
+
+
+def test_a_step_that_does_not_end_is_told_of_what_it_holds_up_and_of_nothing_else() -> None:
+    slow = Slow()
+    slow.rig.bring("m", 1)
+    slow.rig.aspire("slow", 1)
+    assert ["at one step" in str(one) for one in slow.told] == [False, True, False, False]
+    assert str(slow.told[1]).startswith(
+        "slow:1: the manager's thread has been at one step for 5.0 s, and nothing changes before"
+    )
+    assert "at one step" not in str(slow.rig.why("slow:1"))

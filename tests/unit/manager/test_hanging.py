@@ -7,7 +7,7 @@ import pytest
 from servman.errors import InvalidArgumentError, LoadCancelledError, LoadFailedError
 from servman.manager import AspiredVersionsManager, HarnessState
 from servman.reasons import ReasonCode
-from tests.unit.manager.rig import ModelLoader, Rig, entry
+from tests.unit.manager.rig import ModelLoader, Rig, entry, kept
 
 
 def test_a_load_that_hangs_gives_its_place_to_the_next_after_a_minute() -> None:
@@ -86,7 +86,7 @@ def test_what_a_load_brings_after_its_timeout_is_unloaded_and_never_served() -> 
     assert (len(loader.models), loader.unloads) == (1, 1)
     assert rig.states("m:1") == ["START", "LOADING", "END"]
     assert rig.loads.size == 4
-    assert rig.manager._actor._kept == {}
+    assert kept(rig.manager) == set()
 
 
 def test_after_a_timeout_the_version_can_be_tried_again_beside_the_load_that_hangs() -> None:

@@ -291,6 +291,45 @@ def test_retries_cancelled_while_the_next_attempt_is_estimated_and_then_starves_
     assert "first" in str(rig.end("m:1"))
 
 
+def restarted(loader: Hungry) -> Rig:
+    """Return a rig on which "m:1" waits for a thread: tried once, ended for want of memory, begun anew."""
+    tracker = ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10}))
+    rig = Rig(resource_tracker=tracker, num_load_threads=1)
+    rig.bring("m", entry("m:1", loader))
+    rig.bring("big", entry("big:1", Hungry(10)))
+    rig.advance(60.0)
+    assert isinstance(rig.end("m:1"), ResourceExhaustedError)
+    rig.aspire("big")
+    rig.aspire("busy", entry("busy:1", Hungry(5)))  # takes the only thread
+    rig.unload()
+    assert rig.state("m:1") is HarnessState.LOAD_REQUESTED
+    assert (rig.snapshot("m:1").attempts, rig.snapshot("m:1").error) == (1, None)
+    return rig
+
+
+def test_retries_cancelled_before_a_version_begun_anew_has_failed_leave_it_its_attempt() -> None:
+    rig = restarted(Hungry(5, ValueError("first")))
+    rig.manager.cancel_retry(sid("m:1"))
+    rig.settle()
+    assert rig.serving() == ["busy:1", "m:1"]
+
+
+def test_retries_cancelled_while_a_version_begun_anew_is_estimated_leave_it_waiting_for_memory() -> (
+    None
+):
+    loader = Hungry(6, ValueError("first"))
+    rig = restarted(loader)
+    while rig.state("busy:1") is not HarnessState.READY:
+        rig.load()
+    rig.aspire("busy")
+    rig.manager.cancel_retry(sid("m:1"))
+    rig.step()
+    rig.load()  # its estimate
+    assert rig.snapshot("m:1").shortage is not None
+    rig.settle()
+    assert rig.serving() == ["m:1"]
+
+
 def test_an_estimate_that_can_never_be_right_is_not_tried_again(rig: Rig) -> None:
     class Elsewhere(ModelLoader):
         def estimate_resources(self) -> ResourceAllocation:
@@ -326,3 +365,45 @@ def test_a_version_whose_estimate_failed_says_when_it_is_tried_again() -> None:
 def test_an_estimate_beyond_all_numbers_ends_its_version(rig: Rig) -> None:
     rig.bring("m", entry("m:1", Hungry(10**5000)))
     assert "more ram_bytes on main than can be counted" in str(rig.end("m:1"))
+
+
+class HungryFiles(Hungry):
+    """A `Hungry` loader that can tell what its files look like."""
+
+    files = 0
+
+    def revision(self) -> int:
+        return self.files
+
+
+@pytest.mark.parametrize("loader", [Hungry(1), HungryFiles(1)])
+def test_an_estimate_for_which_no_thread_is_to_be_had_is_tried_again_after_the_pause(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, loader: Hungry
+) -> None:
+    def refuse(_: object) -> bool:
+        raise ResourceExhaustedError("no thread")
+
+    rig = Rig(resource_tracker=ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10})))
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.loads, "submit", refuse)
+        rig.bring("m", entry("m:1", loader))
+    for _ in range(3):
+        rig.advance(1.0)
+    assert rig.serving() == [], "files that nobody has looked at have not changed"
+    rig.advance(57.0)
+    assert rig.serving() == ["m:1"]
+
+
+def test_an_estimate_that_comes_back_late_is_no_change_of_files() -> None:
+    tracker = ResourceTracker(ResourceAllocation({MAIN_MEMORY: 10}))
+    rig = Rig(resource_tracker=tracker, load_timeout=10.0, max_num_load_retries=0)
+    loader = HungryFiles(6)
+    rig.aspire("m", entry("m:1", loader))
+    rig.clock.advance(10.0)
+    rig.settle()
+    for _ in range(3):
+        rig.advance(1.0)
+    assert rig.states("m:1") == ["START", "END"]
+    loader.files = 1
+    rig.advance(1.0)
+    assert rig.serving() == ["m:1"]

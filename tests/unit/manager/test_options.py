@@ -58,6 +58,7 @@ DEFAULTS = {
     "resource_tracker": None,
     "pre_load_hook": None,
     "sort_actions": None,
+    "on_change": None,
     "revision_interval": 1.0,
     "clock": None,
 }
@@ -74,6 +75,7 @@ WRONG: dict[str, list[Any]] = {
     "resource_tracker": [10, False, ResourceAllocation({MAIN_MEMORY: 10})],
     "pre_load_hook": [False, "hook"],
     "sort_actions": [False, [1]],
+    "on_change": [False, "tell"],
     "revision_interval": [-1, 0, 0.0, None, NAN, HUGE],
     "clock": [0, 12.5, "now"],
 }
@@ -90,6 +92,7 @@ RIGHT: dict[str, list[Any]] = {
     "resource_tracker": [None, TRACKER],
     "pre_load_hook": [None, print],
     "sort_actions": [None, list],
+    "on_change": [None, print],
     "revision_interval": [0.001, 1, math.inf],
     "clock": [None, SystemClock()],
 }

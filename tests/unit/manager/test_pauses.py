@@ -10,7 +10,7 @@ import pytest
 
 from servman.manager import ExponentialBackoff, ResourceTracker
 from servman.resources import MAIN_MEMORY, ResourceAllocation
-from tests.unit.manager.rig import FileLoader, ModelLoader, Rig, entry, sid
+from tests.unit.manager.rig import FileLoader, ModelLoader, Rig, entry, failing, sid
 
 DOUBLING = ExponentialBackoff(initial=1.0, maximum=8.0, multiplier=2.0, jitter=0.0)
 
@@ -22,10 +22,6 @@ def rig_with(interval: float | ExponentialBackoff, chances: Iterable[float] = (0
     chance: Callable[[], float] = itertools.cycle(chances).__next__
     reconciler._options = dataclasses.replace(reconciler._options, chance=chance)
     return rig
-
-
-def failing(count: int = 99) -> ModelLoader:
-    return ModelLoader(*[ValueError("planted")] * count)
 
 
 def pause(rig: Rig, id: str) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NoReturn
+
 import pytest
 
-from servman.errors import LoadFailedError
+from servman.errors import LoadFailedError, ResourceExhaustedError
 from servman.loader import LoadContext
 from servman.manager import AvailabilityPreservingPolicy, HarnessState, ServableAction
 from servman.manager.harness import ServableStateSnapshot
@@ -326,24 +329,109 @@ def test_looks_that_hang_give_their_places_to_the_next_after_a_minute() -> None:
     assert rig.revisions.size == 4
 
 
+class Hanging(FileLoader):
+    """Its first loads outlast their timeout, one inside the other, and then fail.
+
+    What happens while one hangs is done by the test, in `meanwhile`; what that raises is kept for it.
+    """
+
+    def __init__(self, *meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.rig = Rig(load_timeout=10.0, max_num_load_retries=0)
+        self.meanwhile = list(meanwhile)
+
+    def load(self, context: LoadContext) -> Model:
+        if not self.meanwhile:
+            return super().load(context)
+        self.rig.clock.advance(10.0)
+        self.rig.step()
+        self.meanwhile.pop(0)()
+        raise ValueError("late")
+
+    def change(self) -> None:
+        """Let the files change, and let the manager look."""
+        self.files = object()
+        self.rig.clock.advance(1.0)
+        self.rig.step()
+        self.rig.revisions.run_all()
+        self.rig.step()
+
+    def begin(self) -> None:
+        """Begin the first load; return when it has come back."""
+        self.rig.aspire("m", entry("m:1", self))
+        self.rig.load()
+        assert self.meanwhile == [], "not as many loads hung as were to hang"
+
+
 def test_beside_two_loads_that_hang_no_third_is_begun_when_files_change() -> None:
     """Each of them has a thread for itself."""
+    begun: list[int] = []
 
-    class Hanging(FileLoader):
-        def load(self, context: LoadContext) -> Model:
-            rig.clock.advance(10.0)
-            rig.step()
-            for _ in range(3):
-                self.files = object()
-                rig.clock.advance(1.0)
-                rig.step()
-                rig.revisions.run_all()
-                rig.step()
-                if rig.loads.jobs:
-                    rig.loads.run()
-            raise ValueError("late")
+    def begin_the_second() -> None:
+        loader.change()
+        loader.rig.loads.run()
 
-    rig = Rig(load_timeout=10.0, max_num_load_retries=0)
-    rig.aspire("m", entry("m:1", Hanging()))
-    rig.load()
-    assert rig.states("m:1").count("LOADING") == 2
+    def begin_no_third() -> None:
+        for _ in range(3):
+            loader.change()
+            begun.append(len(loader.rig.loads.jobs))
+
+    loader = Hanging(begin_the_second, begin_no_third)
+    loader.begin()
+    assert begun == [0, 0, 0]
+
+
+def test_when_one_of_two_loads_that_hang_has_returned_files_are_watched_again() -> None:
+    served: list[list[str]] = []
+
+    def begin_the_second_and_another_after_it() -> None:
+        loader.change()
+        loader.rig.load()
+        loader.change()
+        loader.rig.settle()
+        served.append(loader.rig.serving())
+
+    loader = Hanging(begin_the_second_and_another_after_it, lambda: None)
+    loader.begin()
+    assert served == [["m:1"]], "while the first hangs still"
+
+
+def test_a_look_that_hangs_gives_its_place_to_the_next_though_its_version_is_tried_again() -> None:
+    rig = Rig(num_load_threads=8, load_retry_interval=300.0)
+    stuck = [f"stuck{number}" for number in range(4)]
+    for name in stuck:
+        rig.bring(name, entry(f"{name}:1", corrupt()))
+    rig.clock.advance(1.0)
+    rig.step()
+    assert len(rig.revisions.jobs) == 4
+    rig.revisions.jobs.clear()  # they hang
+    loader = corrupt()
+    rig.bring("m", entry("m:1", loader))
+    rig.clock.advance(1.0)
+    for name in stuck:
+        rig.manager.retry(sid(f"{name}:1"))
+    rig.step()
+    assert len(rig.loads.jobs) == 4
+    rig.loads.jobs.clear()  # and so do these
+    loader.files = 1
+    rig.advance(58.0)
+    assert rig.serving() == []
+    rig.advance(2.0)
+    assert rig.serving() == ["m:1"]
+
+
+def test_a_look_for_which_there_is_no_thread_is_taken_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(job: object) -> NoReturn:
+        raise ResourceExhaustedError("no thread")
+
+    loader = corrupt()
+    rig = failed(loader)
+    loader.files = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.revisions, "submit", refuse)
+        rig.advance(1.0)
+    assert rig.state("m:1") is HarnessState.ERROR
+    rig.advance(1.0)
+    assert rig.serving() == ["m:1"]

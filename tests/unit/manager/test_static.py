@@ -44,7 +44,7 @@ def test_what_is_no_mapping_is_refused(bad: Any) -> None:
 
 @pytest.mark.parametrize("bad", ["m:1", None, ("m", 1)])
 def test_what_is_no_id_is_refused(bad: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="named by their ServableId, not by"):
+    with pytest.raises(InvalidArgumentError, match="a version is named by its ServableId"):
         StaticManager({sid("m:1"): "first", bad: "second"})
 
 
