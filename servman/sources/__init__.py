@@ -4,7 +4,7 @@ from servman.sources.completeness import Completeness, immediate, marker, settle
 from servman.sources.config import ServableToMonitor
 from servman.sources.filesystem import FileSystemStoragePathSource
 from servman.sources.static import StaticStoragePathSource
-from servman.sources.status import SourceStatus
+from servman.sources.status import Outlook, SourceStatus
 from servman.sources.versions import (
     All,
     IgnoredName,
@@ -21,6 +21,7 @@ __all__ = [
     "IgnoredName",
     "IncompleteVersion",
     "Latest",
+    "Outlook",
     "ServableToMonitor",
     "SourceStatus",
     "Specific",

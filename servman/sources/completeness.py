@@ -87,11 +87,9 @@ class Settled:
     seconds: float
 
     def __post_init__(self) -> None:
-        seconds: object = self.seconds
-        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if not number or not 0 < self.seconds < math.inf:
+        if not 0 < number(self.seconds) < math.inf:
             raise errors.InvalidArgumentError(
-                f"settled({seconds!r}): pass for how many seconds nothing may have changed, a number"
+                f"settled({self.seconds!r}): pass for how many seconds nothing may have changed, a number"
                 " above 0; immediate is for directories that are renamed into place"
             )
 
@@ -119,14 +117,39 @@ Completeness = Callable[[str], bool | str] | Settled
 A callable is given the path of a version directory, the base path joined with the name as spelled on
 disk. It returns True if the version is complete; False, or a text that says why, if it is not. What it
 raises is such a reason, too. It is called on a thread of the source's, at every look until the version
-is aspired, for one version of a servable at a time; while it takes long, no other servable waits. Pass the
-same object at each update of the configuration: another one is another configuration.
+is aspired, for one version of a servable at a time; while it takes long, no other servable waits. Where file events
+can be followed it is called soon after files below that directory have come, gone or been closed by who wrote them, but
+not more than ten times a second; what it reads elsewhere is noticed at polls. Pass the same object at each update of the
+configuration: another one is another configuration.
 """
 
 
 def told(completeness: Completeness) -> str:
     """Return what *completeness* is called, for people."""
-    return getattr(completeness, "__qualname__", None) or repr(completeness)
+    try:
+        return getattr(completeness, "__qualname__", None) or repr(completeness)
+    except Exception:  # noqa: BLE001 -- foreign code, met while something else is being told
+        return f"a {type(completeness).__name__}"
+
+
+def depth(completeness: Completeness) -> int:
+    """Return how much of a version directory *completeness* looks into when something changes there.
+
+    0 for nothing, as with `settled`, which no change makes complete; 1 for the directory itself; 2 for all below it.
+    """
+    if completeness is immediate or isinstance(completeness, Settled):
+        return 0
+    return 1 if isinstance(completeness, Marker) else 2
+
+
+def number(value: object) -> float:
+    """Return *value* as a float; NaN where it is no number, or an int that is too large for one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 @final

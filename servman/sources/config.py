@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, final
 
 from servman.errors import InvalidArgumentError
 from servman.ids import check_name
-from servman.sources.completeness import Completeness, Settled, immediate
+from servman.sources.completeness import Completeness, Settled, immediate, number
 from servman.sources.versions import All, Latest, Specific, VersionPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+_NONE: Final[Mapping[str, ServableToMonitor]] = MappingProxyType({})
 
 
 @final
@@ -53,54 +58,78 @@ class ServableToMonitor:
         return os.path.join(self.base_path, name)  # noqa: PTH118 -- keeps the spelling
 
 
-def check_servables(servables: Iterable[ServableToMonitor]) -> dict[str, ServableToMonitor]:
-    """Return *servables* by name.
+def check_servables(
+    servables: Iterable[ServableToMonitor], known: Mapping[str, ServableToMonitor] = _NONE
+) -> dict[str, ServableToMonitor]:
+    """Return *servables* by name; those that are *known* need no check.
 
     Raises:
         InvalidArgumentError: There are faults; all of them are listed.
     """
     checked: dict[str, ServableToMonitor] = {}
-    faults: list[str] = []
-    for servable in servables:
-        faults.extend(_faults(servable))
-        if servable.name in checked:
-            faults.append(f"servable {servable.name!r}: named twice; give each its own name")
-        checked[servable.name] = servable
-    if faults:
-        raise InvalidArgumentError("the servables cannot be monitored: " + "; ".join(faults))
+    found: list[str] = []
+    given: Iterable[object] = servables
+    for servable in given:
+        if not isinstance(servable, ServableToMonitor):
+            found.append(f"{servable!r} is not a ServableToMonitor")
+            continue
+        is_named = isinstance(servable.name, str)  # what is no text may not be hashable
+        if not is_named or known.get(servable.name) is not servable:
+            found.extend(f"servable {servable.name!r}: {fault}" for fault in faults(servable))
+        if is_named:
+            if servable.name in checked:
+                found.append(f"servable {servable.name!r}: named twice; give each its own name")
+            checked[servable.name] = servable
+    if found:
+        raise InvalidArgumentError("the servables cannot be monitored: " + "; ".join(found))
     return checked
 
 
-def _faults(servable: ServableToMonitor) -> list[str]:
-    faults = []
+def differs(before: ServableToMonitor | None, after: ServableToMonitor) -> bool:
+    """Return whether the two differ; of thousands, most are one and the same."""
+    return before is not after and before != after
+
+
+def faults(servable: ServableToMonitor) -> Iterator[str]:
+    """Yield what can never be right in *servable*, each to be read after whose fault it is."""
     try:
         check_name(servable.name)
     except InvalidArgumentError as error:
-        faults.append(str(error))
-    path = servable.base_path
-    if not isinstance(path, str) or not Path(path).is_absolute() or "\0" in path:
-        faults.append(
-            f"servable {servable.name!r}: base path {path!r} is not an absolute path; write it out in"
-            ' full ("~" and relative paths would depend on who runs the process)'
+        yield str(error)
+    path: object = servable.base_path
+    if not isinstance(path, str):
+        yield f"base path {path!r} is no text; pass a str"
+    elif not Path(path).is_absolute() or "\0" in path:
+        yield (
+            f"base path {path!r} is not an absolute path; write it out in full"
+            ' ("~" and relative paths would depend on who runs the process)'
         )
     policy: object = servable.version_policy
     if not isinstance(policy, Latest | All | Specific):
-        faults.append(
-            f"servable {servable.name!r}: {policy!r} is not a version policy; pass"
-            " Latest(n), All() or Specific(...)"
-        )
-    faults.extend(_option_faults(servable))
-    return faults
-
-
-def _option_faults(servable: ServableToMonitor) -> Iterator[str]:
+        yield f"{policy!r} is not a version policy; pass Latest(n), All() or Specific(...)"
     completeness: object = servable.completeness
     if not isinstance(completeness, Settled) and not callable(completeness):
         yield (
-            f"servable {servable.name!r}: {completeness!r} does not tell what is complete; pass"
-            " immediate, settled(seconds), marker(name) or a callable"
+            f"{completeness!r} does not tell what is complete; pass immediate, settled(seconds),"
+            " marker(name) or a callable"
         )
     for option in ("servable_versions_always_present", "fail_if_zero_versions_at_startup"):
         value: object = getattr(servable, option)
         if value is not None and not isinstance(value, bool):
-            yield f"servable {servable.name!r}: {option} is {value!r}; pass True, False or None"
+            yield f"{option} is {value!r}; pass True, False or None"
+
+
+def check_options(poll_interval: float, max_watches: int) -> None:
+    """Check the options of a source that are numbers.
+
+    Raises:
+        InvalidArgumentError: One is not.
+    """
+    if math.isnan(number(poll_interval)):
+        raise InvalidArgumentError(
+            f"poll_interval is {poll_interval!r}, which is not a number; pass seconds"
+        )
+    if not isinstance(max_watches, int) or isinstance(max_watches, bool):
+        raise InvalidArgumentError(
+            f"max_watches is {max_watches!r}; pass how many base paths to watch, an int"
+        )

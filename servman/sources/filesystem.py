@@ -11,21 +11,20 @@ from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import (
     ClosedError,
     FailedPreconditionError,
-    InvalidArgumentError,
     NotFoundError,
 )
 from servman.forks import watch
 from servman.log import Log
 from servman.sources.actor import SourceActor
-from servman.sources.config import ServableToMonitor, check_servables
+from servman.sources.config import ServableToMonitor, check_options, check_servables, differs
 from servman.sources.listing import Listings
 from servman.sources.startup import StartupCheck
-from servman.sources.status import Findings, SourceStatus
+from servman.sources.status import NOTHING_KNOWN, Findings, Outlook, SourceStatus
 from servman.sources.watcher import Watcher
 from servman.threads import CallingThread, Pool, Thread, WorkerPool, join, refuse_own_thread, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from servman.flow import Target
     from servman.ids import ServableRequest
@@ -59,7 +58,7 @@ class FileSystemStoragePathSource:
     Not promised: that a version which comes and goes between two looks is ever seen.
 
     A base path that hangs costs a thread until it comes back. Where eight hang on one storage, which is a mount
-    (elsewhere than on Linux: two levels of directories), no other on it is looked at until one of them is back, and
+    (elsewhere than on Linux: two levels of directories), be it through links, no other on it is looked at until one of them is back, and
     their status says so. Never do more than 80 threads look: should all of them hang, the source waits.
 
     Args:
@@ -68,15 +67,19 @@ class FileSystemStoragePathSource:
             the start; negative: none. Changes of the configuration, `poll`, and file events make it look
             at once in any case. A base path whose file events are followed is part of every tenth round
             only, in case one was lost, unless a link in the path could be switched without an event.
-        watch: Whether to follow file events in the base paths. They are a hint that saves waiting for
-            the poll. Where they cannot be followed, and where they do not tell of what other machines do
-            (network file systems and FUSE), the log says so once, the status each time, and it polls.
-        max_watches: How many base paths are watched at most, each of which costs a thread; the others
-            are polled.
+        watch: Whether to follow file events in the base paths, and within the newest versions that are not
+            complete. They are a hint that saves waiting for the poll. Where they cannot be followed, and where they
+            do not tell of what other machines do (network file systems and FUSE), the log says so once, the
+            status each time, and it polls. Where the system refuses to watch, for it has limits, that is tried
+            again every minute.
+        max_watches: How many base paths and incomplete versions are watched at most, each of which costs a
+            thread; the others are polled.
         fail_if_zero_versions_at_startup: Whether `start` and `update_config` look first, and raise for a
             servable without versions. Versions that are not complete yet count. A servable may say otherwise.
         servable_versions_always_present: Whether an empty list may never take the place of another;
             that it would have is shown as an error in the status. A servable may say otherwise.
+        on_change: Is called with a servable's name when what `status` tells of it has changed in more than
+            times, on the source's thread, which it must not hold up.
         clock: The time.
         lister: Returns the names in a base path and whether each is a directory; raises `OSError`. By
             default the file system's.
@@ -99,13 +102,13 @@ class FileSystemStoragePathSource:
         max_watches: int = 256,
         fail_if_zero_versions_at_startup: bool = False,
         servable_versions_always_present: bool = False,
+        on_change: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         lister: Lister | None = None,
         pool: Pool | None = None,
         watcher: Watcher | None = None,
     ) -> None:
-        if poll_interval != poll_interval:  # noqa: PLR0124 -- only NaN differs from itself
-            raise InvalidArgumentError("poll_interval is not a number; pass seconds")
+        check_options(poll_interval, max_watches)
         self._clock: Clock = clock or SystemClock()
         self._fail_if_zero_versions = fail_if_zero_versions_at_startup
         self._listings = Listings(self._clock)
@@ -123,6 +126,7 @@ class FileSystemStoragePathSource:
             lister=lister,
             pool=pool or CallingThread(),
             watcher=watcher,
+            on_change=on_change,
         )
         # Guards replacing the three below together with what it posts; they are read without it.
         self._lock = threading.Lock()
@@ -165,15 +169,29 @@ class FileSystemStoragePathSource:
             if self._thread is None:
                 if self._own_pool:
                     self._actor.lookout.pool = WorkerPool("source-look", 1, self._clock)
-                self._watcher.start(self._actor.post, self._actor.look_at_path)
+                actor = self._actor
+                self._watcher.start(actor.post, actor.look_at_path, actor.look_within)
                 self._thread = spawn("source", self._actor.run, owner=self)
 
-    def update_config(self, servables: Iterable[ServableToMonitor]) -> None:
+    def update_config(
+        self,
+        servables: Iterable[ServableToMonitor],
+        *,
+        first: Callable[[], None] | None = None,
+        again: Collection[str] = (),
+    ) -> None:
         """Look after *servables* from now on, and no others.
 
         What is no longer named is un-aspired, once and at once. What is new or has another base path
         or policy is looked at at once, and its versions stay until that look is done. The rest is left
         alone.
+
+        Args:
+            servables: What to look after.
+            first: Is called right before that is taken up, on the thread that calls the target: before
+                anything is sent under the new configuration, after the last that is sent under the old one.
+            again: The names of those whose lists are sent even if they have not changed, for the target has
+                lost them. They are looked at at once.
 
         Blocks: never, once started; before, until the looks are done. With
             *fail_if_zero_versions_at_startup*, as `start` does, for what is new or changed.
@@ -183,15 +201,15 @@ class FileSystemStoragePathSource:
             NotFoundError, FailedPreconditionError: As for `start`. In each case nothing was changed.
             ClosedError: The source was closed.
         """
-        checked = check_servables(servables)
-        self._require_open()
         before = self._servables
-        new = [one for name, one in checked.items() if before.get(name) != one]
+        checked = check_servables(servables, before)
+        self._require_open()
+        new = [one for name, one in checked.items() if differs(before.get(name), one)]
         self._require_versions(new, on_threads=self._thread is not None)
         with self._lock:
             self._require_open()
             self._servables = checked
-            self._actor.post(functools.partial(self._actor.reconfigure, checked))
+            self._actor.post(functools.partial(self._actor.reconfigure, checked, first, again))
         self._listings.retain({servable.base_path for servable in checked.values()})
         self._work_off()
 
@@ -225,6 +243,12 @@ class FileSystemStoragePathSource:
             raise FailedPreconditionError("step() is for sources that were not started")
         return self._actor.step()
 
+    def outlook(self, name: str) -> Outlook:
+        """Return what is aspired of the servable *name* now, and whether it is what should be. Waits for nothing."""
+        servable = self._servables.get(name)
+        stream = None if servable is None else self._stream(servable)
+        return NOTHING_KNOWN if stream is None else stream.outlook
+
     def status(self, name: str) -> SourceStatus:
         """Return what is known of the servable *name* now. Waits for nothing.
 
@@ -242,18 +266,35 @@ class FileSystemStoragePathSource:
         hanging = self._actor.hanging_for((name, servable.base_path))
         since = None if hanging is None else self._clock.wall() - hanging
         why_not = self._watcher.why_not_watched(servable.base_path)
-        status = stream.status(watched=why_not is None, looking_since=since)
+        status = stream.status(
+            watched=why_not is None,
+            looking_since=since,
+            why_not_watched=self._watcher.why_version_not_watched,
+        )
         return status if status.last_look is None else replace(status, why_not_watched=why_not)
+
+    @property
+    def running(self) -> bool:
+        """Whether its thread is there: it was started, and has not come to its end. Never waits."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def versions_cause(self, name: str) -> str:
+        """Return why the last list was sent for *name*; see `SourceStatus.versions_cause`.
+
+        It changes before the target is told of the list, takes no lock and waits for nothing.
+        """
+        return self._actor.cause_of(name)
 
     def explain(self, request: ServableRequest) -> Reason | None:
         """Return why *request* is not aspired; None where it is, or the servable is none of ours."""
-        servable = self._servables.get(request.name)
-        if servable is None:
-            return None
-        hanging = self._actor.hanging_for((servable.name, servable.base_path))
-        stream = self._stream(servable)
-        findings = stream.findings(hanging) if stream else Findings(servable, hanging=hanging)
-        return findings.explain(request)
+        findings = self._findings(request.name)
+        return None if findings is None else findings.explain(request)
+
+    def explain_outlook(self, request: ServableRequest) -> Reason | None:
+        """Return why *request* is not what should be aspired now, whatever is; None where it is none of ours."""
+        findings = self._findings(request.name)
+        return None if findings is None else replace(findings, aspired=()).explain(request)
 
     def close(self, timeout: float | None = 30.0) -> None:
         """Look no more, send no more, and end the threads. Nothing is un-aspired. Idempotent.
@@ -265,6 +306,10 @@ class FileSystemStoragePathSource:
             FailedPreconditionError: The caller is one of servman's own threads.
         """
         refuse_own_thread("FileSystemStoragePathSource.close()")
+        self.end(timeout)
+
+    def end(self, timeout: float | None) -> None:
+        """Do as `close` does, on any thread but its own: for whoever made the source for a moment."""
         deadline = deadline_after(self._clock, timeout)
         with self._lock:
             self._actor.closed = True
@@ -292,6 +337,14 @@ class FileSystemStoragePathSource:
             self._actor.work_off()
         finally:
             self._at_work = False
+
+    def _findings(self, name: str) -> Findings | None:
+        servable = self._servables.get(name)
+        if servable is None:
+            return None
+        hanging = self._actor.hanging_for((servable.name, servable.base_path))
+        stream = self._stream(servable)
+        return stream.findings(hanging) if stream else Findings(servable, hanging=hanging)
 
     def _stream(self, servable: ServableToMonitor) -> MonitoredStream | None:
         """Return the stream of *servable*; None while the actor has not taken that up."""

@@ -83,7 +83,8 @@ class Listings:
     def retain(self, base_paths: Collection[str]) -> None:
         """Forget all but *base_paths*."""
         known = list(self._known.items())
-        self._known = {path: listing for path, listing in known if path in base_paths}
+        if not all(path in base_paths for path, _ in known):
+            self._known = {path: listing for path, listing in known if path in base_paths}
 
     def _list(
         self, base_path: str, appearance: _Appearance, now: float, *, since: float

@@ -152,13 +152,15 @@ class Lookout:
     def close(self, deadline: float | None) -> list[Look]:
         """Begin no more looks and wait for the running ones; return those that were left behind.
 
-        Blocks: until they are done, for `PATIENCE` or until *deadline* at most. They are cut off from
-            everything, so that nothing is lost by leaving one behind.
+        Blocks: until they are done, for `PATIENCE` or until *deadline* at most; no longer than `HASTE` where all that run
+            have been left behind before. They are cut off from everything, so that nothing is lost by that.
         """
         self._urgent.clear()
         self._due.clear()
         self.pool.close()
-        patience = self._clock.monotonic() + PATIENCE
+        running = [look for look in list(self._flying.values()) if look.is_running]
+        is_known = bool(running) and all(look.left_behind for look in running)
+        patience = self._clock.monotonic() + (HASTE if is_known else PATIENCE)
         if self.pool.join(patience if deadline is None else min(patience, deadline)):
             return []
         return [look for look in list(self._flying.values()) if look.is_running]

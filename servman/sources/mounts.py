@@ -1,10 +1,12 @@
 """Which storage a path is on, and of what kind, as far as the system tells.
 
-`storage_of` goes by the path's text alone: to ask the file system about a path that hangs would hang.
+`storage_of` goes by the path's text, and reads links on local file systems only: to ask about a path that hangs would
+hang.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ _REMOTE: Final = (
 )
 """Kinds of file systems that other machines change too, or a host behind this one's back."""
 
+
+_MOST_STEPS: Final = 256
+"""Names that are followed of one path; links may lead in a circle."""
 
 _LOCAL: Final = (
     "bcachefs",
@@ -100,10 +105,33 @@ def mount_of(path: str, mounts: Sequence[Mount]) -> Mount | None:
 
 def storage_of(path: str, mounts: Sequence[Mount]) -> str:
     """Return a name of the storage that *path* is on: the same for paths that would hang together."""
-    mount = mount_of(path, mounts)
+    mount = mount_of(_followed(path, mounts), mounts)
     if mount is None:  # not Linux: what people mount is seldom deeper
         return "/".join(path.split("/")[:3])
     return f"{mount.point} ({mount.kind}, mount {mount.number})"
+
+
+def _followed(path: str, mounts: Sequence[Mount]) -> str:
+    """Return *path* without the links on its way that can be read without asking who might not answer."""
+    points = {mount.point: mount for mount in mounts}
+    holder = points.get("/")
+    place, pending = "", path.split("/")[::-1]
+    for _ in range(_MOST_STEPS):
+        name = pending.pop() if pending else None
+        if name is None:
+            return place
+        if name in ("", "."):
+            continue
+        place = f"{place}/{name}" if name != ".." else place.rpartition("/")[0]
+        holder = points.get(place, holder) if name != ".." else mount_of(place or "/", mounts)
+        if holder is None or holder.kind not in _LOCAL:
+            return "/".join([place, *reversed(pending)])
+        with contextlib.suppress(OSError):  # no link
+            target = os.readlink(place)  # noqa: PTH115 -- as everywhere in this package
+            place = "" if target.startswith("/") else place.rpartition("/")[0]
+            holder = mount_of(place or "/", mounts)
+            pending += target.split("/")[::-1]
+    return path
 
 
 def kind_of(path: str) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from servman.sources.look import Look
     from servman.sources.stream import MonitoredStream
 
+CALM: Final = 0.1
+"""Seconds between looks at what changes within an incomplete version: a copy is thousands of changes."""
+
 SAFETY: Final = 10
 """In every so many rounds a servable is looked at whose file events are followed."""
 
@@ -30,27 +33,35 @@ class Rounds:
     Args:
         clock: The time.
         interval: Seconds from one round to the next; 0 for one round, negative for none.
+
+    Attributes:
+        cause: What made the streams due that `due` returned last: "start", "poll" or "settled".
     """
 
     def __init__(self, clock: Clock, interval: float) -> None:
         self._clock = clock
         self._interval = interval
+        self.cause = ""
         self._next = clock.monotonic() if interval >= 0 else None
         self._count = 0
         self._added = itertools.count()
         self._turns: dict[str, int] = {}
         self._rechecks: dict[str, float] = {}
         self._restless: set[str] = set()  # nothing need happen in the base path before they change
+        self._calm: dict[str, float] = {}  # until when changes within their versions can wait
+        self._stirred: dict[str, float] = {}
 
     def add(self, name: str) -> None:
         """Let the servable *name* take part, as one of which nothing is known."""
         self._turns[name] = self._turns.get(name, next(self._added))
         self._clear(name)
+        self._stirred.pop(name, None)
 
     def remove(self, name: str) -> None:
         """Let it take part no longer."""
         del self._turns[name]
         self._clear(name)
+        self._stirred.pop(name, None)
 
     def note(self, name: str, look: Look, recheck: float | None, *, is_told: bool) -> None:
         """Note what comes of a look.
@@ -67,17 +78,35 @@ class Rounds:
             # What could not be read may be well again, though no event or round will say so.
             failed = look.failure is not None
             self._rechecks[name] = self._clock.monotonic() + PATIENCE if failed else recheck
-        if not is_told or (look.selection is not None and look.selection.incomplete):
+        is_incomplete = look.selection is not None and bool(look.selection.incomplete)
+        if is_incomplete:
+            self._calm[name] = self._clock.monotonic() + CALM
+        if is_incomplete or not is_told:
             self._restless.add(name)
+
+    def stir(self, name: str) -> None:
+        """Note that something has changed within an incomplete version of the servable *name*."""
+        self._stirred.setdefault(name, self._calm.get(name, self._clock.monotonic()))
+
+    def stirred(self) -> list[str]:
+        """Return the servables that are due now because something has changed within their versions."""
+        if not self._stirred:
+            return []
+        now = self._clock.monotonic()
+        names = [name for name, instant in self._stirred.items() if instant <= now]
+        for name in names:
+            del self._stirred[name]
+        return names
 
     def _clear(self, name: str) -> None:
         self._rechecks.pop(name, None)
+        self._calm.pop(name, None)
         self._restless.discard(name)
 
     @property
     def next_instant(self) -> float | None:
         """When something is due next; None for never."""
-        instants = list(self._rechecks.values())
+        instants = [*self._rechecks.values(), *self._stirred.values()]
         if self._next is not None:
             instants.append(self._next)
         return min(instants, default=None)
@@ -99,7 +128,9 @@ class Rounds:
         if self._next is not None and self._next <= now:
             self.put_off()
             self._count += 1
+            self.cause = "start" if self._count == 1 else "poll"
             return [stream for stream in streams if self._has_turn(stream, tells_all)]
+        self.cause = "settled"
         names = {name for name, instant in self._rechecks.items() if instant <= now}
         for name in names:
             del self._rechecks[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from servman.ids import Selector
 from servman.reasons import Reason, ReasonCode
@@ -33,6 +33,12 @@ class SourceStatus:
         last_success: When the last look without an error ended.
         looking_since: When a look began that hangs; None while none does.
         versions: What is aspired: the versions last sent, in their order. An error leaves them.
+        versions_cause: Why the look that led to that list began: "start", "poll", "file event",
+            "configuration", "poll() was called", or "settled" where a version was waited for to be complete;
+            empty before the first list.
+        versions_since: When that list was sent.
+        up_to_date: Whether that is what the policy chooses now: not before the first look under the present
+            configuration, nor while an error lasts, nor while all that it would choose is incomplete.
         found: The versions that the last successful look found, ascending.
         missing: The versions that the policy names and that were not found.
         ignored: The names in the base path that are not versions, each with why.
@@ -49,12 +55,34 @@ class SourceStatus:
     last_success: float | None = None
     looking_since: float | None = None
     versions: tuple[int, ...] = ()
+    versions_cause: str = ""
+    versions_since: float | None = None
     found: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
     ignored: tuple[IgnoredName, ...] = ()
     incomplete: tuple[IncompleteVersion, ...] = ()
+    up_to_date: bool = False
     watched: bool = False
     why_not_watched: str | None = None
+
+
+class Outlook(NamedTuple):
+    """What is aspired of a servable, and whether it is what its policy has chosen.
+
+    Attributes:
+        versions: The versions last sent.
+        missing: The versions that the policy names and that were not found.
+        known: Whether that is what the policy has chosen at the last look that told anything, under the present
+            configuration. An error afterwards leaves it, unlike `SourceStatus.up_to_date`.
+    """
+
+    versions: tuple[int, ...]
+    missing: tuple[int, ...]
+    known: bool
+
+
+NOTHING_KNOWN: Final = Outlook((), (), known=False)
+"""Of a servable that has not been taken up."""
 
 
 @final

@@ -42,7 +42,8 @@ class Latest:
 
         Only those are asked about that would be chosen.
         """
-        return tuple(itertools.islice(filter(is_complete, reversed(found)), self.n))
+        most = min(self.n, len(found))  # islice takes no larger number than a list may be long
+        return tuple(itertools.islice(filter(is_complete, reversed(found)), most))
 
     def __str__(self) -> str:
         return f"latest {self.n}"
@@ -131,6 +132,8 @@ class IncompleteVersion:
         version: The version.
         name: As spelled on disk.
         why: What it lacks: "it holds no file 'DONE' yet".
+        why_not_watched: Why a change in it is noticed at polls only; None where it is noticed at once, and where no
+            change can make it complete, because it settles when it is let alone.
 
     Threads: immutable; any thread.
     """
@@ -138,6 +141,7 @@ class IncompleteVersion:
     version: int
     name: str
     why: str
+    why_not_watched: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name!r} is not complete: {self.why}"

@@ -1,80 +1,38 @@
-"""Watches on base paths: a hint to look at once, never the only way to notice something.
+"""Which directories are watched: a hint to look at once, never the only way to notice something.
 
-A watch is not recursive, because a recursive one holds the first half of a move back until the other
-comes. It is asked for only after a look has succeeded, so that nothing here touches a path whose
+A base path is watched alone, not what is in it: no more is needed to see versions come and go. A version that is
+not complete is watched as far as its completeness looks into it, until it is complete or gone.
+
+A watch is asked for only after a look has succeeded, so that nothing here touches a path whose
 storage is known to hang or may not be read; and the path is looked at again once the watch is in place, so
 that nothing slips through between the two.
 
 Where there can be no watch that tells of everything, on file systems that other machines change too, none is placed:
-it would only make the polls rarer.
+it would only make the polls rarer. Where the system refuses one, for it has limits, that is tried again.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-
 from servman.log import Log
-from servman.sources.look import PATIENCE, identity
-from servman.sources.mounts import is_remote, kind_of
+from servman.sources.mounts import kind_of
 from servman.sources.observer import native_observer
+from servman.sources.placement import Outcome, Placed, Placement, Unreliable, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from watchdog.observers.api import ObservedWatch
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from servman.clock import Clock
+    from servman.sources.look import Place
     from servman.sources.observer import Observer
     from servman.threads import Pool
 
 _log = Log(__name__)
 
-EVENTS: Final[list[type[FileSystemEvent]]] = [
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-]
-"""What changes which versions there are. A link to a directory counts as a file here."""
-
-
-@final
-@dataclass(slots=True, eq=False)
-class _Watch:
-    """One base path to be watched. The actor's, except `observed`, which is the watching thread's.
-
-    Attributes:
-        path: The base path.
-        identity: That of the directory watched; None while there is no watch.
-        direct: Whether the path has no link in it, which could be switched without an event.
-        why_not: Why there is no watch, while there is none.
-        is_obstructed: Whether there can be none.
-        observed: What the observer knows it by.
-    """
-
-    path: str
-    identity: tuple[int, int] | None = None
-    direct: bool = False
-    why_not: str = "the watch is being placed"
-    is_obstructed: bool = False
-    observed: ObservedWatch | None = None
-
+RETRY: Final = 60.0
+"""Seconds after which a watch is asked for again that the system has refused."""
 
 _UNREAD: Final = "there is no directory there that could be read"
 _TURNED_OFF: Final = "watching is turned off"
@@ -83,19 +41,21 @@ _NOT_STARTED: Final = "events are followed once the source is started"
 
 @final
 class Watcher:
-    """Keeps a watch on each of a set of base paths and reports when something happens in one.
-
-    Placing and removing watches is done on a thread of its own, in the order asked for.
+    """Keeps watches on base paths and incomplete versions, and reports when something happens in one.
 
     Args:
-        limit: How many base paths are watched at most, for watchdog starts a thread for each; 0 for
+        limit: How many directories are watched at most, for watchdog starts a thread for each; 0 for
             none.
-        clock: For waiting in `close`.
-        pool: Runs jobs one by one, in order.
+        clock: The time.
+        pool: Places and removes watches; runs jobs one by one, in order.
         observer: Makes the observer, on the watching thread, when the first watch is asked for.
         kind_of: Tells the kind of file system that a path is on, on the watching thread.
 
-    Threads: the actor's; `why_not_watched` any, and `close` one that the actor has ended before.
+    Threads: the actor's; `why_not_watched` and `why_version_not_watched` any, and `close` one that the actor has
+        ended before.
+
+    Attributes:
+        next_attempt: When `refused_paths` should be asked for; None while nothing is to be tried again.
     """
 
     def __init__(
@@ -108,48 +68,49 @@ class Watcher:
     ) -> None:
         self._limit = limit
         self._clock = clock
-        self._pool = pool
-        self._make_observer = observer
-        self._kind_of = kind_of
-        self._observer: Observer | None = None  # the watching thread's
-        self._watches: dict[str, _Watch] = {}
+        self._placement = Placement(clock, pool, observer, kind_of)
+        self._watches: dict[str, Watch] = {}  # on base paths
+        self._versions: dict[tuple[str, bool], Watch] = {}
+        self._wanted: dict[Place, Mapping[str, bool]] = {}
+        self._counted: set[Watch] = set()  # that count for the limit
         self._complaints: set[str] = set()
-        self._left_behind = False
         self._post: Callable[[Callable[[], None]], None] | None = None
         self._on_change: Callable[[str], None] | None = None
+        self._on_stir: Callable[[str], None] | None = None
+        self.next_attempt: float | None = None
 
     def start(
         self,
         post: Callable[[Callable[[], None]], None],
         on_change: Callable[[str], None],
+        on_stir: Callable[[str], None],
     ) -> None:
         """Place watches from now on.
 
         Args:
             post: Takes what is to be run by the actor. Called from watching threads.
             on_change: Called by the actor with a base path that should be looked at.
+            on_stir: Called by the actor with a base path in which a version that is not complete has changed.
         """
         self._post = post
         self._on_change = on_change
+        self._on_stir = on_stir
 
     def why_not_watched(self, path: str) -> str | None:
-        """Return why no watch on *path* is in place; None where one is."""
-        watch = self._watches.get(path)
-        if watch is not None:
-            return watch.why_not if watch.identity is None else None
-        if self._limit <= 0:
-            return _TURNED_OFF
-        if self._post is None:
-            return _NOT_STARTED
-        return self._beyond_limit() or _UNREAD
+        """Return why no watch on the base path *path* is in place; None where one is."""
+        return self._why_not(self._watches.get(path))
+
+    def why_version_not_watched(self, path: str, is_deep: bool) -> str | None:
+        """Return why no such watch on the version in *path* is in place; None where one is."""
+        return self._why_not(self._versions.get((path, is_deep)))
 
     def is_watched(self, path: str) -> bool:
-        """Return whether a watch on *path* is in place."""
+        """Return whether a watch on the base path *path* is in place."""
         watch = self._watches.get(path)
         return watch is not None and watch.identity is not None
 
     def tells_all(self, path: str) -> bool:
-        """Return whether a watch is in place that tells of whatever may happen to *path*."""
+        """Return whether a watch is in place that tells of whatever may happen to the base path *path*."""
         watch = self._watches.get(path)
         return watch is not None and watch.identity is not None and watch.direct
 
@@ -164,142 +125,180 @@ class Watcher:
             return
         watch = self._watches.get(path)
         if watch is None:
-            self._place(path)
+            self._place(Watch(path, path))
+        elif self._is_to_be_tried_again(watch):
+            self.release(path)
+            self._place(Watch(path, path, is_retry=True))
         elif watch.identity is not None and identity is not None and identity != watch.identity:
             self.release(path)
-            self._place(path)
+            self._place(Watch(path, path))
+
+    def attend_versions(self, place: Place, wanted: Mapping[str, bool]) -> None:
+        """Watch the incomplete versions of one servable, and no other ones.
+
+        Args:
+            place: The servable and its base path.
+            wanted: The paths of the versions, each with whether all below it matters too.
+        """
+        if self._post is None:
+            return
+        before = self._wanted.pop(place, {})
+        if wanted:
+            self._wanted[place] = wanted
+        for key in before.items():
+            if not any(key in others.items() for others in self._wanted.values()):
+                self._forget(self._versions.pop(key, None))
+        for path, is_deep in wanted.items():
+            watch = self._versions.get((path, is_deep))
+            if watch is None:
+                self._place(Watch(path, place[1], is_deep))
+            elif self._is_to_be_tried_again(watch):
+                self._forget(self._versions.pop((path, is_deep)))
+                self._place(Watch(path, place[1], is_deep, is_retry=True))
 
     def release(self, path: str) -> None:
-        """Take the watch on *path* away, if there is one."""
-        watch = self._watches.pop(path, None)
-        if watch is not None:
-            self._pool.submit(functools.partial(self._remove, watch))
+        """Take the watch on the base path *path* away, if there is one."""
+        self._forget(self._watches.pop(path, None))
 
-    def retain(self, paths: Collection[str]) -> None:
-        """Take away the watches on all but *paths*."""
+    def retain(self, places: Collection[Place]) -> None:
+        """Take away the watches on all but *places*, each a servable and its base path."""
+        paths = {path for _, path in places}
         for path in [path for path in self._watches if path not in paths]:
             self.release(path)
+        for place in [place for place in self._wanted if place not in places]:
+            self.attend_versions(place, {})
+
+    def refused_paths(self) -> set[str]:
+        """Return the base paths to be looked at because a watch there should be tried again now."""
+        if self.next_attempt is None:
+            return set()
+        now = self._clock.monotonic()
+        if now < self.next_attempt:
+            return set()
+        instants = [(watch.retry_at, watch.base_path) for watch in self._all() if watch.retry_at]
+        self.next_attempt = min((at for at, _ in instants if at > now), default=None)
+        return {path for at, path in instants if at <= now}
 
     def close(self, deadline: float | None) -> bool:
-        """Take all watches away and end the watching threads; return whether they have ended.
+        """Take all watches away and end the watching threads; see `Placement.close`."""
+        return self._placement.close(deadline)
 
-        Blocks: until then, for `PATIENCE` or until *deadline* at most. Where placing a watch hangs, it is left
-            behind, and takes the watches away should it ever return.
-        """
-        self._pool.close()
-        patience = self._clock.monotonic() + PATIENCE
-        if not self._pool.join(patience if deadline is None else min(patience, deadline)):
-            self._left_behind = True
-            return False
-        self._stop_observer(deadline)
-        return True
+    def _all(self) -> Iterator[Watch]:
+        yield from self._watches.values()
+        yield from self._versions.values()
 
-    def _stop_observer(self, deadline: float | None) -> None:
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            left = None if deadline is None else max(0.0, deadline - self._clock.monotonic())
-            observer.join(left)
+    def _why_not(self, watch: Watch | None) -> str | None:
+        if watch is not None:
+            if watch.identity is not None:
+                return None
+            if watch.retry_at is None:
+                return watch.why_not
+            left = max(0.0, watch.retry_at - self._clock.monotonic())
+            return f"{watch.why_not}; it is tried again in {left:.0f} s"
+        if self._limit <= 0:
+            return _TURNED_OFF
+        if self._post is None:
+            return _NOT_STARTED
+        return self._beyond_limit() or _UNREAD
 
     def _beyond_limit(self) -> str | None:
-        full = sum(not watch.is_obstructed for watch in self._watches.values()) >= self._limit
-        return f"max_watches is {self._limit}" if full else None
+        return f"max_watches is {self._limit}" if len(self._counted) >= self._limit else None
 
-    def _place(self, path: str) -> None:
+    def _is_to_be_tried_again(self, watch: Watch) -> bool:
+        return watch.retry_at is not None and watch.retry_at <= self._clock.monotonic()
+
+    def _place(self, watch: Watch) -> None:
         why_not = self._beyond_limit()
-        if why_not is None:
-            watch = self._watches[path] = _Watch(path)
-            self._pool.submit(functools.partial(self._schedule, watch))
-        elif self._limit > 0:
-            self._complain("limit", path, why_not)
+        if why_not is not None:
+            if self._limit > 0:
+                self._complain("limit", watch, why_not)
+            return
+        if watch.is_version:
+            self._versions[watch.path, watch.is_deep] = watch
+        else:
+            self._watches[watch.path] = watch
+        self._counted.add(watch)
+        self._placement.place(
+            watch,
+            functools.partial(self._report_outcome, watch),
+            functools.partial(self._report_change, watch),
+        )
 
-    def _complain(self, kind: str, path: str, why_not: str) -> None:
+    def _forget(self, watch: Watch | None) -> None:
+        if watch is not None:
+            self._counted.discard(watch)
+            self._placement.take_away(watch)
+
+    def _is_kept(self, watch: Watch) -> bool:
+        if watch.is_version:
+            return self._versions.get((watch.path, watch.is_deep)) is watch
+        return self._watches.get(watch.path) is watch
+
+    def _drop(self, watch: Watch) -> None:
+        if watch.is_version:
+            del self._versions[watch.path, watch.is_deep]
+        else:
+            del self._watches[watch.path]
+        self._forget(watch)
+
+    def _take_outcome(self, watch: Watch, outcome: Outcome) -> None:
+        if not self._is_kept(watch):
+            return
+        if isinstance(outcome, Placed):
+            watch.direct = outcome.direct
+            watch.identity = outcome.identity
+            if watch.is_retry:
+                _log.info("%s is watched now", watch.path)
+            self._look(watch, self._on_change)
+        elif isinstance(outcome, Unreliable):
+            why_not = f"{outcome.kind} does not tell of what happens elsewhere"
+            self._obstruct(watch, outcome.kind, why_not)
+        elif isinstance(outcome, FileNotFoundError):  # it went between the look and the watch
+            self._drop(watch)
+        else:
+            watch.retry_at = self._clock.monotonic() + RETRY
+            if self.next_attempt is None:
+                self.next_attempt = watch.retry_at
+            self._obstruct(watch, "refused", f"the system refuses ({outcome})")
+
+    def _obstruct(self, watch: Watch, kind: str, why_not: str) -> None:
+        # The entry stays, so that it is not tried again at every poll.
+        watch.why_not = why_not
+        self._counted.discard(watch)
+        again = f"; it is tried again every {RETRY:g} s" if watch.retry_at is not None else ""
+        self._complain(kind, watch, why_not + again)
+
+    def _complain(self, kind: str, watch: Watch, why_not: str) -> None:
         """Say once for each kind of obstacle what it means."""
         if kind not in self._complaints:
             self._complaints.add(kind)
             _log.warning(
-                "base path %s is polled and not watched: %s; the same may hold for others",
-                path,
+                "%s %s is polled and not watched: %s; the same may hold for others",
+                "version" if watch.is_version else "base path",
+                watch.path,
                 why_not,
             )
 
-    def _placed(self, watch: _Watch, identity: tuple[int, int], *, direct: bool) -> None:
-        watch.identity = identity
-        watch.direct = direct
-        self._changed(watch, gone=False)
-
-    def _obstructed(self, watch: _Watch, kind: str, why_not: str) -> None:
-        # The entry stays, so that it is not tried again at every poll.
-        watch.why_not = why_not
-        watch.is_obstructed = True
-        self._complain(kind, watch.path, why_not)
-
-    def _failed(self, watch: _Watch, error: Exception) -> None:
-        if isinstance(error, FileNotFoundError):  # it went between the look and the watch
-            if self._watches.get(watch.path) is watch:
-                del self._watches[watch.path]
-        else:
-            self._obstructed(watch, "refused", f"the system refuses ({error})")
-
-    def _changed(self, watch: _Watch, *, gone: bool) -> None:
-        if self._watches.get(watch.path) is not watch:
+    def _take_change(self, watch: Watch, *, gone: bool) -> None:
+        watch.is_told = False  # before the look, which sees what happens from now on
+        if not self._is_kept(watch):
             return
         if gone:
-            self.release(watch.path)
-        if self._on_change is not None:
-            self._on_change(watch.path)
+            self._drop(watch)
+        self._look(watch, self._on_stir if watch.is_version and not gone else self._on_change)
 
-    def _schedule(self, watch: _Watch) -> None:
-        try:
-            report = self._observe(watch)
-        except Exception as error:  # noqa: BLE001 -- limits of the system, and whatever watchdog raises
-            report = functools.partial(self._failed, watch, error)
-        self._report(report)
-        if self._left_behind:
-            self._stop_observer(None)
+    def _look(self, watch: Watch, look: Callable[[str], None] | None) -> None:
+        if look is not None:
+            look(watch.base_path)
 
-    def _observe(self, watch: _Watch) -> Callable[[], None]:
-        """Place *watch*, and return what the actor is to know of it."""
-        path = watch.path
-        found = identity(path)
-        kind = self._kind_of(path)
-        if is_remote(kind):
-            why_not = f"{kind} does not tell of what happens elsewhere"
-            return functools.partial(self._obstructed, watch, kind, why_not)
-        if self._observer is None:
-            observer = self._make_observer()
-            observer.start()
-            self._observer = observer
-        watch.observed = self._observer.schedule(
-            _Handler(path, functools.partial(self._report_change, watch)),
-            path,
-            event_filter=EVENTS,
-            follow_symlink=True,
-        )
-        direct = os.path.realpath(path) == path
-        return functools.partial(self._placed, watch, found, direct=direct)
+    def _report_outcome(self, watch: Watch, outcome: Outcome) -> None:
+        self._report(functools.partial(self._take_outcome, watch, outcome))
 
-    def _remove(self, watch: _Watch) -> None:
-        if self._observer is not None and watch.observed is not None:
-            self._observer.unschedule(watch.observed)
-
-    def _report_change(self, watch: _Watch, *, gone: bool) -> None:
-        self._report(functools.partial(self._changed, watch, gone=gone))
+    def _report_change(self, watch: Watch, gone: bool) -> None:
+        if gone or not watch.is_told:
+            watch.is_told = True
+            self._report(functools.partial(self._take_change, watch, gone=gone))
 
     def _report(self, event: Callable[[], None]) -> None:
         if self._post is not None:
             self._post(event)
-
-
-@final
-class _Handler(FileSystemEventHandler):
-    """Hands on that something happened; it runs under watchdog's own lock, so it does no more."""
-
-    def __init__(self, path: str, report: Callable[..., None]) -> None:
-        self._path = path
-        self._report = report
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Report *event*, and whether it is the end of the watched directory itself."""
-        gone = isinstance(event, DirDeletedEvent) and event.src_path == self._path
-        self._report(gone=gone)

@@ -51,6 +51,7 @@ class FakeObserver:
     def __init__(self) -> None:
         self.handlers: dict[str, FileSystemEventHandler] = {}
         self.placed: list[str] = []
+        self.deep: list[str] = []
         self.error: Exception | None = None
         self.running = False
 
@@ -63,7 +64,8 @@ class FakeObserver:
         event_filter: list[type[FileSystemEvent]] | None = None,
         follow_symlink: bool = False,
     ) -> ObservedWatch:
-        assert not recursive
+        if recursive:
+            self.deep.append(path)
         if self.error is not None:
             raise self.error
         assert path not in self.handlers

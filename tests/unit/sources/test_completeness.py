@@ -351,7 +351,7 @@ def test_links_are_followed_and_may_lead_in_a_circle_or_nowhere(
     assert rig.look()[0] == (1,)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "5", None])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 10**400, True, "5", None])
 def test_settled_refuses_what_is_no_number_of_seconds(seconds: object) -> None:
     with pytest.raises(InvalidArgumentError, match="a number above 0"):
         settled(seconds)  # type: ignore[arg-type] # the point

@@ -147,7 +147,9 @@ def test_the_status_shows_what_is_incomplete_and_why() -> None:
     rig.complete = {"/m/1"}
     rig.poll("1", "002", "tmp")
     status = rig.source.status("m")
-    assert status.incomplete == (IncompleteVersion(2, "002", "it is half there"),)
+    assert status.incomplete == (
+        IncompleteVersion(2, "002", "it is half there", "watching is turned off"),
+    )
     assert (status.versions, status.found, status.error) == ((1,), (1, 2), None)
     rig.complete |= {"/m/002"}
     rig.poll("1", "002")
@@ -179,6 +181,23 @@ def test_explain_says_which_version_is_waited_for(
         assert "servable 'm': in /m, " in explained[1]
         assert "'2' is not complete: it is half there" in explained[1]
         assert "completeness, which is Checked.check" in explained[1]
+
+
+def test_a_check_that_cannot_even_be_named_is_told_by_its_type() -> None:
+    class Nameless:
+        def __call__(self, path: str) -> bool:
+            raise RuntimeError("torn")
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no name")
+
+    rig = Rig(ServableToMonitor("m", "/m", completeness=Nameless()), N)
+    rig.disk.paths |= {"/m": ["1"], "/n": ["1"]}
+    assert rig.run() == [("n", [1])]
+    assert [one.why for one in rig.source.status("m").incomplete] == [
+        "a Nameless raised RuntimeError: torn"
+    ]
+    assert "completeness, which is a Nameless" in (rig.explain("m") or ("", ""))[1]
 
 
 def test_the_facts_of_the_reason_are_for_programs() -> None:

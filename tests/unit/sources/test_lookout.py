@@ -235,6 +235,26 @@ def test_closing_waits_for_running_looks_no_longer_than_patience(
     assert deadlines == [now + waited]
 
 
+def test_closing_does_not_wait_once_more_for_what_was_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    waited: list[float | None] = []
+    left: list[Look] = []
+
+    def close() -> None:
+        rig.clock.advance(PATIENCE)
+        rig.lookout.lose_patience()
+        monkeypatch.setattr(rig.pool, "join", waited.append)
+        left.extend(rig.lookout.close(None))
+
+    rig.during = close
+    rig.begin(A)
+    rig.pool.run_all()
+    assert [look.path for look in left] == ["/a"]
+    assert waited == [rig.clock.monotonic() + HASTE]
+
+
 def test_what_is_urgent_comes_before_what_was_queued_earlier() -> None:
     rig = Rig()
     for place, urgent in ((A, False), (B, False), (C, True)):

@@ -58,6 +58,44 @@ def test_a_storage_is_told_by_what_people_know_it_by() -> None:
     assert storage_of("/mnt/models/m", [ROOT, NFS]) == "/mnt/models (nfs4, mount 40)"
 
 
+def test_a_link_on_a_local_file_system_leads_to_the_storage_and_what_might_hang_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mounts are the test's invention."""
+    dead = tmp_path / "dead"
+    (dead / "models" / "m").mkdir(parents=True)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "direct").symlink_to(dead / "models")
+    (tmp_path / "a" / "relative").symlink_to("../dead/models")
+    (tmp_path / "a" / "chain").symlink_to("relative")
+    (tmp_path / "a" / "up").symlink_to("../dead/..")
+    (tmp_path / "a" / "circle").symlink_to("circle")
+    table = [ROOT, Mount(50, (0, 50), str(dead), "nfs4")]
+    read, touched = os.readlink, list[str]()
+
+    def readlink(path: str) -> str:
+        touched.append(path)
+        return read(path)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    on_dead, on_root = f"{dead} (nfs4, mount 50)", "/ (ext4, mount 21)"
+    storages = {
+        name: storage_of(str(tmp_path / "a" / name), table)
+        for name in ("direct/m", "relative/m", "chain", "../dead/x", "circle/m", "missing/m")
+    }
+    assert storages == {
+        "direct/m": on_dead,
+        "relative/m": on_dead,
+        "chain": on_dead,
+        "../dead/x": on_dead,
+        "circle/m": on_root,
+        "missing/m": on_root,
+    }
+    assert [path for path in touched if path.startswith(str(dead))] == []
+    # What is above a place that might hang cannot be known without asking there.
+    assert storage_of(str(tmp_path / "a" / "up" / "m"), table) == on_dead
+
+
 def test_where_no_mounts_are_told_the_first_two_directories_stand_for_the_storage() -> None:
     assert storage_of("/Volumes/models/a/b", []) == storage_of("/Volumes/models/c", [])
     assert storage_of("/Volumes/models/a", []) != storage_of("/Volumes/other/a", [])

@@ -132,3 +132,20 @@ def test_a_target_that_raises_is_told_again_and_disturbs_no_other_servable(
     assert "servable 'm': the source's target raised" in caplog.text
     rig.source.poll()
     assert rig.sent() == [("m", [1])]
+
+
+def test_whom_it_tells_of_changes_may_raise(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(M, N)
+    rig.disk.paths |= {"/m": ["1"], "/n": ["1"]}
+    told: list[str] = []
+
+    def fail(name: str) -> None:
+        told.append(name)
+        raise RuntimeError("not now")
+
+    rig.source._actor._on_change = fail
+    rig.source.poll()
+    assert rig.sent() == [("m", [1]), ("n", [1])]
+    rig.source.update_config([N])
+    assert told == ["m", "n", "m"]
+    assert "servable 'n': the source's on_change raised" in caplog.text

@@ -80,6 +80,7 @@ def test_latest_takes_the_highest_numbers_the_highest_first() -> None:
     assert select(directories("9", "10", "2", "30"), Latest(3)).aspired == (30, 10, 9)
     assert select(directories("9"), Latest(3)).aspired == (9,)
     assert select([], Latest(3)).aspired == ()
+    assert select(directories("1", "2"), Latest(10**30)).aspired == (2, 1)
 
 
 def test_all_takes_every_number_in_ascending_order() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,15 @@ import pytest
 from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
+    FileCreatedEvent,
 )
 
 from servman.sources.look import PATIENCE, identity
-from servman.sources.watcher import Watcher
+from servman.sources.observer import native_observer
+from servman.sources.watcher import RETRY, Watcher
 from servman.testing import FakeClock, ManualPool, Spawned
 from servman.testing.clock import WATCHDOG
-from servman.threads import WorkerPool
+from servman.threads import CallingThread, WorkerPool
 from tests.unit.sources.rig import FakeObserver
 
 
@@ -26,14 +29,16 @@ class Rig:
         self.kinds: dict[str, str] = {}
         self.posted: list[Callable[[], None]] = []
         self.changes: list[str] = []
+        self.stirs: list[str] = []
+        self.clock = FakeClock()
         self.watcher = Watcher(
             limit,
-            FakeClock(),
+            self.clock,
             self.pool,
             lambda: self.observer,
             lambda path: self.kinds.get(path, ""),
         )
-        self.watcher.start(self.posted.append, self.changes.append)
+        self.watcher.start(self.posted.append, self.changes.append, self.stirs.append)
 
     def settle(self) -> list[str]:
         """Run what was submitted and posted; return the base paths to be looked at."""
@@ -168,7 +173,7 @@ def test_only_the_paths_in_use_stay_watched(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         rig.attend(tmp_path / name)
-    rig.watcher.retain({str(tmp_path / "b")})
+    rig.watcher.retain({("m", str(tmp_path / "b"))})
     rig.settle()
     assert list(rig.observer.handlers) == [str(tmp_path / "b")]
 
@@ -287,7 +292,7 @@ def test_closing_does_not_wait_for_a_watch_that_cannot_be_placed_and_is_cleared_
     clock, observer = FakeClock(), FakeObserver()
     pool = WorkerPool("watch", 1, clock)
     watcher = Watcher(8, clock, pool, lambda: observer, kind_of)
-    watcher.start(lambda _: None, lambda _: None)
+    watcher.start(lambda _: None, lambda _: None, lambda _: None)
     for name in ("well", "dead"):
         (tmp_path / name).mkdir()
         watcher.attend(str(tmp_path / name), None)
@@ -300,3 +305,190 @@ def test_closing_does_not_wait_for_a_watch_that_cannot_be_placed_and_is_cleared_
     release.set()
     assert pool.join(None)
     assert not observer.running
+
+
+# ---- what the system refuses is tried again --------------------------------------------------
+
+
+class Refused(Rig):
+    """A watcher whose one base path the system has refused to watch. The refusal is the test's invention."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = str(path)
+        self.observer.error = OSError(28, "inotify watch limit reached")
+        self.attend(path)
+
+
+def test_what_the_system_refuses_is_tried_again_after_a_while_and_status_and_log_say_when(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Refused(tmp_path)
+    assert "inotify watch limit reached); it is tried again every 60 s" in caplog.text
+    rig.clock.advance(RETRY - 18)
+    assert rig.watcher.why_not_watched(rig.path) == (
+        "the system refuses ([Errno 28] inotify watch limit reached); it is tried again in 18 s"
+    )
+    rig.observer.error = None
+    assert (rig.attend(tmp_path), rig.watcher.refused_paths()) == ([], set())
+    rig.clock.advance(18)
+    assert rig.watcher.refused_paths() == {rig.path}
+    with caplog.at_level(logging.INFO, logger="servman"):
+        assert rig.attend(tmp_path) == [rig.path]
+    assert rig.watcher.is_watched(rig.path)
+    assert caplog.messages[-1] == f"{rig.path} is watched now"
+    assert rig.watcher.next_attempt is None
+
+
+def test_what_the_system_refuses_again_is_said_once_and_tried_once_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Refused(tmp_path)
+    for _ in range(3):
+        rig.clock.advance(RETRY)
+        assert rig.watcher.refused_paths() == {rig.path}
+        assert rig.watcher.next_attempt is None  # until the look that was asked for has succeeded
+        assert rig.attend(tmp_path) == []
+        assert rig.watcher.next_attempt == rig.clock.monotonic() + RETRY
+    assert len(caplog.records) == 1
+
+
+def test_each_refused_path_has_its_own_time(tmp_path: Path) -> None:
+    rig = Refused(tmp_path)
+    (tmp_path / "later").mkdir()
+    rig.clock.advance(1.0)
+    rig.attend(tmp_path / "later")
+    rig.clock.advance(RETRY - 1.0)
+    assert rig.watcher.refused_paths() == {rig.path}
+    assert rig.watcher.next_attempt == rig.clock.monotonic() + 1.0
+    rig.clock.advance(1.0)
+    assert rig.watcher.refused_paths() == {rig.path, str(tmp_path / "later")}
+
+
+def test_an_observer_that_cannot_be_started_is_stopped_for_it_holds_what_it_was_made_with(
+    tmp_path: Path,
+) -> None:
+    rig = Rig()
+    stopped: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    rig.observer.start = fail  # type: ignore[method-assign] # the fault
+    rig.observer.stop = lambda: stopped.append("stopped")  # type: ignore[method-assign] # as above
+    rig.attend(tmp_path)
+    assert stopped == ["stopped"]
+    assert "can't start new thread" in str(rig.watcher.why_not_watched(str(tmp_path)))
+
+
+# ---- versions that are not complete ----------------------------------------------------------
+
+
+class Following(Rig):
+    """A watcher of versions in a base path."""
+
+    def __init__(self, base: Path, *names: str, limit: int = 8) -> None:
+        super().__init__(limit)
+        self.base = base
+        self.paths = [str(base / name) for name in names]
+        for name in names:
+            (base / name).mkdir()
+
+    def follow(self, *paths: str, servable: str = "m", is_deep: bool = False) -> list[str]:
+        self.watcher.attend_versions((servable, str(self.base)), dict.fromkeys(paths, is_deep))
+        return self.settle()
+
+    def stirred(self) -> list[str]:
+        assert self.settle() == []
+        stirs, self.stirs[:] = list(self.stirs), []
+        return stirs
+
+
+def test_a_version_is_watched_as_deep_as_it_matters_and_looked_at_once_that_is_in_place(
+    tmp_path: Path,
+) -> None:
+    rig = Following(tmp_path, "1", "2")
+    assert rig.follow(rig.paths[0]) == [str(tmp_path)]
+    assert rig.follow(rig.paths[1], is_deep=True) == [str(tmp_path)]
+    assert rig.observer.deep == [rig.paths[1]]
+    assert list(rig.observer.handlers) == [rig.paths[1]]  # the other one is no longer asked for
+
+
+def test_changes_in_a_version_are_told_once_until_they_have_been_taken_up(tmp_path: Path) -> None:
+    rig = Following(tmp_path, "1")
+    rig.follow(*rig.paths)
+    told = []
+    for _ in range(2):
+        for name in ("a", "b", "c"):
+            event = FileCreatedEvent(f"{rig.paths[0]}/{name}")
+            rig.observer.handlers[rig.paths[0]].dispatch(event)
+        told.append(len(rig.posted))
+        assert rig.stirred() == [str(tmp_path)]
+    assert told == [1, 1]
+
+
+def test_a_version_that_goes_is_followed_by_a_look_at_the_base_path_and_may_come_again(
+    tmp_path: Path,
+) -> None:
+    rig = Following(tmp_path, "1")
+    rig.follow(*rig.paths)
+    rig.observer.handlers[rig.paths[0]].dispatch(FileCreatedEvent(f"{rig.paths[0]}/a"))
+    rig.observer.handlers[rig.paths[0]].dispatch(DirDeletedEvent(rig.paths[0]))
+    assert rig.settle() == [str(tmp_path)]
+    rig.settle()
+    assert rig.observer.handlers == {}
+    assert rig.follow(*rig.paths) == [str(tmp_path)]
+
+
+def test_a_version_is_watched_as_long_as_a_servable_waits_for_it(tmp_path: Path) -> None:
+    rig = Following(tmp_path, "1")
+    rig.follow(*rig.paths, servable="m")
+    rig.follow(*rig.paths, servable="n")
+    assert rig.observer.placed == rig.paths
+    rig.follow(servable="m")
+    assert list(rig.observer.handlers) == rig.paths
+    rig.watcher.retain({("m", str(tmp_path))})
+    rig.settle()
+    assert rig.observer.handlers == {}
+
+
+def test_versions_count_for_the_limit_and_it_is_told_which_are_beyond(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Following(tmp_path, "1", "2", limit=1)
+    rig.follow(*rig.paths)
+    assert [rig.watcher.why_version_not_watched(path, False) for path in rig.paths] == [  # noqa: FBT003 -- the key
+        None,
+        "max_watches is 1",
+    ]
+    assert f"version {rig.paths[1]} is polled and not watched: max_watches is 1" in caplog.text
+    rig.follow(rig.paths[1])
+    assert rig.watcher.why_version_not_watched(rig.paths[1], False) is None  # noqa: FBT003 -- as above
+
+
+def test_a_version_that_the_system_refuses_to_watch_is_tried_again(tmp_path: Path) -> None:
+    """The refusal is the test's invention."""
+    rig = Following(tmp_path, "1")
+    rig.observer.error = OSError(28, "inotify watch limit reached")
+    assert rig.follow(*rig.paths) == []
+    rig.observer.error = None
+    assert rig.follow(*rig.paths) == []
+    rig.clock.advance(RETRY)
+    assert rig.watcher.refused_paths() == {str(tmp_path)}
+    assert rig.follow(*rig.paths) == [str(tmp_path)]
+
+
+def test_a_base_path_that_is_a_version_of_another_is_watched_as_both(tmp_path: Path) -> None:
+    native = native_observer()
+    watcher = Watcher(8, FakeClock(), CallingThread(), lambda: native)
+    looks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    watcher.start(lambda event: event(), looks.put, looks.put)
+    version = tmp_path / "1"
+    version.mkdir()
+    watcher.attend(str(version), None)
+    watcher.attend_versions(("m", str(tmp_path)), {str(version): False})
+    assert [looks.get(timeout=WATCHDOG) for _ in range(2)] == [str(version), str(tmp_path)]
+    watcher.attend_versions(("m", str(tmp_path)), {})
+    (version / "7").mkdir()
+    assert looks.get(timeout=WATCHDOG) == str(version)
+    assert watcher.close(None)
