@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from servman.errors import (
     AlreadyExistsError,
@@ -19,9 +20,6 @@ from servman.publishing.faults import Faults
 from servman.publishing.rename import rename_new
 from servman.publishing.staging import Staging, survey
 from servman.publishing.tree import Entry, read_tree
-
-if TYPE_CHECKING:
-    import os
 
 _log = Log(__name__)
 
@@ -70,14 +68,15 @@ def publish_version(
 
     Raises:
         AlreadyExistsError: The version is there already. Nothing was touched.
-        InvalidArgumentError: The name or the number can never be right, or the base path is in the source.
+        InvalidArgumentError: A path, the name or the number can never be right (an empty path is no path), or
+            the base path is in the source.
         NotFoundError: The source or the base path does not exist.
         ResourceExhaustedError: There is no space left, or no number.
         FailedPreconditionError: Something cannot be read, copied or written, the source changed meanwhile,
             or somebody else is publishing that version.
         DataLossError: The copy reads back other than it was written.
     """
-    source, base = Path(source_dir).absolute(), Path(base_path).absolute()
+    source, base = _absolute("source_dir", source_dir), _absolute("base_path", base_path)
     name = check_name(
         (base if base.name != ".." else base.resolve()).name if name is None else name
     )
@@ -195,6 +194,23 @@ class Publication:
             f"{self._name}:{int(there)} is there already, as {self._base / there}, and was not touched;"
             " publish another number, or none to take the next"
         )
+
+
+def _absolute(what: str, path: str | os.PathLike[str]) -> Path:
+    # An empty text would mean the working directory, and comes from a variable that a script forgot to set.
+    if isinstance(path, str | os.PathLike):
+        text: object = os.fspath(path)
+        if isinstance(text, str) and text and "\0" not in text and _is_spelled(text):
+            return Path(text).absolute()
+    raise InvalidArgumentError(f"{what} is {path!r}; pass the path of a directory, as a text")
+
+
+def _is_spelled(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _create(base_path: Path) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _log = Log(__name__)
 
 _STAGED: Final = re.compile(r"\.([0-9]+)\.publishing-[0-9a-f]+")
-_DISCARDED: Final = ".discarded-"
+_DISCARDED: Final = re.compile(r"\.discarded-[0-9a-f]{32}")
 
 
 @final
@@ -82,12 +82,9 @@ def survey(base_path: Path, faults: Faults, own: Staging | None = None) -> Surve
     staged = {name: int(match[1]) for name in names if (match := _STAGED.fullmatch(name))}
     if own is not None:
         staged.pop(own.path.name, None)
-    dead = {name for name in staged if not _may_be_alive(base_path / name)}
-    for name in sorted(dead):
-        _log.info("removing %s, which a dead publisher has left behind", base_path / name)
-        _remove(_set_aside(base_path / name))
+    dead = {name for name in sorted(staged) if _clear(base_path / name)}
     for name in names:
-        if name.startswith(_DISCARDED):
+        if _DISCARDED.fullmatch(name):
             _remove(base_path / name)
     return Survey(
         versions={int(name): name for name in numbers},
@@ -152,7 +149,7 @@ def _own(path: Path) -> FileIO | None:
     """Lock the new staging directory *path*; return None if somebody took it for a left-over."""
     try:
         lock = (path / "lock").open("xb", buffering=0)
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         return None
     try:
         owned = _lock(lock, exclusive=True) is not False and (path / "lock").exists()
@@ -165,16 +162,34 @@ def _own(path: Path) -> FileIO | None:
     return None
 
 
-def _may_be_alive(path: Path) -> bool:
-    """Tell whether a publisher may be at work in *path*: no if there is certainly none."""
+def _clear(path: Path) -> bool:
+    """Remove the staging directory *path* if certainly nobody is at work in it; return whether it is gone."""
+    claim = _claim(path)
+    if claim is None:
+        return not os.path.lexists(path)
+    with claim:  # until its name is taken away: so nobody comes to own it in between
+        _log.info("removing %s, which a dead publisher has left behind", path)
+        aside = _set_aside(path)
+    _remove(aside)
+    return True
+
+
+def _claim(path: Path) -> FileIO | None:
+    """Keep *path* from being owned by anybody while what is returned is open; None if somebody may own it."""
     try:
         # To read, which is all that another user may, and enough for a lock that is shared.
-        with (path / "lock").open("rb", buffering=0) as lock:
-            return _lock(lock, exclusive=False) is not True
+        lock = (path / "lock").open("rb", buffering=0)
     except FileNotFoundError:
-        return False  # killed before it had its lock, or so new that it notices, and begins again
+        # Killed before it had its lock, or so new that it is about to make it: whoever makes it has it.
+        with contextlib.suppress(OSError):
+            return (path / "lock").open("xb", buffering=0)
+        return None
     except OSError:
-        return True
+        return None
+    if _lock(lock, exclusive=False) is True:
+        return lock
+    lock.close()
+    return None
 
 
 def _lock(file: FileIO, *, exclusive: bool) -> bool | None:
@@ -192,7 +207,7 @@ def _lock(file: FileIO, *, exclusive: bool) -> bool | None:
 
 def _set_aside(path: Path) -> Path:
     """Take the name of *path* away, and return what it is called from now on."""
-    aside = path.with_name(f"{_DISCARDED}{uuid.uuid4().hex}")
+    aside = path.with_name(f".discarded-{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):
         return path.rename(aside)
     return path

@@ -35,7 +35,7 @@ def prepare(base: Path) -> Path:
     shutil.rmtree(base, ignore_errors=True)
     write_source(base / "1")
     write_source(base / ".2.publishing-ab" / "tree")
-    write_source(base / ".discarded-ab")
+    write_source(base / f".discarded-{'ab' * 16}")
     return base
 
 

@@ -10,6 +10,7 @@ import pytest
 from servman import (
     AlreadyExistsError,
     FailedPreconditionError,
+    InvalidArgumentError,
     ResourceExhaustedError,
     ServableId,
     publish_version,
@@ -40,6 +41,18 @@ def test_paths_may_be_texts_and_relative(
     (base / "sub").mkdir()
     monkeypatch.chdir(base / "sub")
     assert publish_version(source, "..") == ServableId("m", 2)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800", b"m", None, 7])
+@pytest.mark.parametrize("which", ["source_dir", "base_path"])
+def test_what_can_be_no_path_is_refused_and_an_empty_text_is_not_the_working_directory(
+    which: str, path: object, source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source if which == "source_dir" else base)
+    paths = {"source_dir": source, "base_path": base} | {which: path}
+    with pytest.raises(InvalidArgumentError, match=f"{which} is .* pass the path of a directory"):
+        publish_version(**paths)  # type: ignore[arg-type] # the point
+    assert names(base) == []
 
 
 def test_the_name_may_be_another_than_that_of_the_base_path(source: Path, base: Path) -> None:

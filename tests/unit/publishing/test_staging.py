@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,15 @@ def test_what_a_dead_publisher_left_is_removed(has_lock: bool, source: Path, bas
     (left / "tree").chmod(0o500)
     if has_lock:
         (left / "lock").touch()
-    write_source(base / ".discarded-ab")
+    write_source(base / f".discarded-{'ab' * 16}")
     assert publish_version(source, base, 3) == ServableId("m", 3)
     assert names(base) == ["3"]
     assert read_content(base / "3") == CONTENT
 
 
 @pytest.mark.parametrize(
-    "name", [".3.publishing", ".x.publishing-ab", ".3.publishing-ab.txt", ".3"]
+    "name",
+    [".3.publishing", ".x.publishing-ab", ".3.publishing-ab.txt", ".3", ".discarded-models"],
 )
 def test_what_is_not_certainly_a_publishers_is_left_alone(
     name: str, source: Path, base: Path
@@ -77,10 +79,53 @@ def test_what_belongs_to_another_user_is_not_taken_for_left_behind(
 def test_what_cannot_be_removed_is_named_and_in_nobodys_way(
     source: Path, base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (base / ".discarded-ab").mkdir()
-    refusing(monkeypatch, "rmdir", errno.EACCES, ".discarded-ab")
+    discarded = f".discarded-{'ab' * 16}"
+    (base / discarded).mkdir()
+    refusing(monkeypatch, "rmdir", errno.EACCES, discarded)
     assert publish_version(source, base, 1).version == 1
-    assert f"{base / '.discarded-ab'} could not be removed; remove it by hand" in caplog.text
+    assert f"{base / discarded} could not be removed; remove it by hand" in caplog.text
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_nobody_comes_to_own_what_is_being_removed(
+    has_lock: bool, source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publisher that has made its directory, and perhaps the lock in it, but has not locked that yet."""
+    new = base / ".3.publishing-ab"
+    new.mkdir()
+    lock = (new / "lock").open("xb", buffering=0) if has_lock else None
+    set_aside, owned = staging._set_aside, []
+
+    def go_on_with_it(path: Path) -> Path:
+        if path == new:
+            owned.append(staging._lock(lock, exclusive=True) if lock else staging._own(new))
+        return set_aside(path)
+
+    monkeypatch.setattr(staging, "_set_aside", go_on_with_it)
+    assert publish_version(source, base, 3) == ServableId("m", 3)
+    assert owned == [False if has_lock else None]
+    if lock is not None:
+        lock.close()
+
+
+def test_who_has_just_made_the_lock_is_left_alone(
+    source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = base / ".3.publishing-ab"
+    new.mkdir()
+    open_ = Path.open
+    owners: list[int] = []
+
+    def be_quicker(path: Path, mode: str = "r", buffering: int = -1) -> object:
+        if path == new / "lock" and mode == "xb" and not owners:
+            owners.append(os.open(path, os.O_CREAT | os.O_RDWR))
+            fcntl.flock(owners[0], fcntl.LOCK_EX)
+        return open_(path, mode, buffering)
+
+    monkeypatch.setattr(Path, "open", be_quicker)
+    assert publish_version(source, base).version == 4
+    assert names(base) == [new.name, "4"]
+    os.close(owners[0])
 
 
 def test_a_staging_that_was_taken_for_left_behind_is_made_anew(

@@ -1,0 +1,55 @@
+"""Taking a published version back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from servman.errors import NotFoundError
+from servman.log import Log
+from servman.publishing.faults import Faults
+
+if TYPE_CHECKING:
+    from servman.ids import ServableId
+
+_log = Log(__name__)
+
+
+def withdraw_version(base_path: str | os.PathLike[str], id: ServableId) -> None:
+    """Take the version *id* out of *base_path*: by one step out of sight, and then off the disk.
+
+    For a version that was published and is of no use. A server that has it loaded unloads it. What cannot
+    be removed is left under a hidden name, which the next publisher removes.
+
+    Blocks: while it is removed.
+
+    Threads: any.
+
+    Args:
+        base_path: Where it was published.
+        id: What `publish_version` has returned.
+
+    Raises:
+        NotFoundError: It is not there.
+        FailedPreconditionError: It cannot be renamed; nothing was changed.
+    """
+    faults = Faults(id.name)
+    base = Path(base_path)
+    with faults.listing(base):
+        names = [name for name in os.listdir(base) if _is(name, id.version)]  # noqa: PTH208 -- names are all that is wanted
+    if not names:
+        raise NotFoundError(f"{id} is not in {base}; it was not published there, or is gone")
+    for name in names:
+        aside = base / f".discarded-{uuid.uuid4().hex}"
+        with faults.writing(base / name):
+            (base / name).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        if os.path.lexists(aside):
+            _log.warning("%s could not be removed; remove it by hand", aside)
+
+
+def _is(name: str, version: int) -> bool:
+    return name.isascii() and name.isdigit() and int(name) == version
