@@ -27,14 +27,8 @@ if TYPE_CHECKING:
 
     from servman import LoadContext, ServableId
 
-DTYPES: dict[str, np.dtype[Any] | None] = {
-    "tensor(float)": np.dtype("float32"),
-    "tensor(double)": np.dtype("float64"),
-    "tensor(int32)": np.dtype("int32"),
-    "tensor(int64)": np.dtype("int64"),
-    "tensor(bool)": np.dtype("bool"),
-    "tensor(string)": None,
-}
+NAMES = {"float": "float32", "double": "float64"}
+"""What numpy calls the types that have another name there."""
 
 
 class OnnxAdapter(SourceAdapter[str, Loader]):
@@ -55,13 +49,13 @@ class OnnxLoader:
 
     def estimate_resources(self) -> ResourceAllocation:
         """Return the bytes on disk: the weights are most of what a session needs."""
-        size = sum(file.stat().st_size for file in self._existing().iterdir())
+        size = sum(file.stat().st_size for file in self._existing().rglob("*"))
         return ResourceAllocation({MAIN_MEMORY: size})
 
     def revision(self) -> Hashable:
         """Let a version that failed be tried again as soon as one of its files changes."""
-        files = sorted(self._existing().iterdir())
-        return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+        files = sorted(self._existing().rglob("*"))
+        return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
     def load(self, context: LoadContext) -> OnnxServable:
         """Make a session of `model.onnx`."""
@@ -108,28 +102,50 @@ class OnnxServable:
         signature = self.signatures.get(signature_name)
         if signature is None:
             raise InvalidArgumentError(f"{self._id} has no signature {signature_name!r}")
+        self._require("input", inputs, signature.inputs)
+        self._require("output", output_filter or (), signature.outputs)
         names = [name for name in signature.outputs if not output_filter or name in output_filter]
+        arrays = {
+            name: self._array(name, value, signature.inputs[name]) for name, value in inputs.items()
+        }
         try:
-            arrays = {name: _array(value, signature.inputs[name]) for name, value in inputs.items()}
             return dict(zip(names, self._session.run(names, arrays), strict=True))
         except Exception as error:
             raise InvalidArgumentError(f"{self._id}: {error}") from error
 
+    def _require(self, what: str, names: Collection[str], known: Mapping[str, TensorSpec]) -> None:
+        for name in names:
+            if name not in known:
+                raise InvalidArgumentError(
+                    f"{self._id} has no {what} {name!r}, it has: {', '.join(known)}"
+                )
 
-def _array(value: object, spec: TensorSpec) -> Any:
-    """Give lists and scalars the type of the signature; onnxruntime refuses arrays of another."""
-    return value if isinstance(value, np.ndarray) else np.asarray(value, spec.dtype)
+    def _array(self, name: str, value: object, spec: TensorSpec) -> Any:
+        """Give lists and scalars the type of the signature; onnxruntime refuses arrays of another."""
+        try:
+            dtype = object if spec.dtype is None else spec.dtype
+            return value if isinstance(value, np.ndarray) else np.asarray(value, dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidArgumentError(
+                f"{self._id}, input {name!r} takes {spec}: given {value!r}: {error}"
+            ) from error
 
 
 def _specs(values: Any) -> dict[str, TensorSpec]:
     """Read what the model says of its inputs or outputs; an axis of any length has a name there."""
     return {
         value.name: TensorSpec(
-            DTYPES[value.type],
+            _dtype(value.type),
             tuple(axis if isinstance(axis, int) else None for axis in value.shape),
         )
         for value in values
     }
+
+
+def _dtype(text: str) -> np.dtype[Any] | None:
+    """Read a type such as "tensor(float)"; strings have none."""
+    name = text.removeprefix("tensor(").removesuffix(")")
+    return None if name == "string" else np.dtype(NAMES.get(name, name))
 
 
 def _onnxruntime(id: ServableId) -> Any:

@@ -24,7 +24,8 @@ ID = ServableId("half_plus_two", 1)
 
 @pytest.fixture
 def version(tmp_path: Path) -> Path:
-    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "weights").mkdir(parents=True)
+    (tmp_path / "1" / "weights" / "first").touch()
     (tmp_path / "1" / "model.onnx").write_bytes(HALF_PLUS_TWO)
     return tmp_path / "1"
 
@@ -37,7 +38,7 @@ def test_the_loader(version: Path) -> None:
     check_loader(
         lambda: OnnxLoader(ID, str(version)),
         use=lambda servable: servable.predict({"x": [1.0]}),
-        change=(version / "labels.txt").touch,
+        change=lambda: (version / "weights" / "first").write_bytes(b"other"),
         make_broken=lambda: OnnxLoader(ID, str(version.parent)),
     )
 
@@ -54,3 +55,23 @@ def test_predictions(version: Path) -> None:
     assert str(servable.signatures["serving_default"].inputs["x"]) == "float32 of shape (?)"
     with pytest.raises(InvalidArgumentError, match="half_plus_two:1: Required inputs"):
         servable.predict({})
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (({"q": [1.0]},), "half_plus_two:1 has no input 'q', it has: x"),
+        (
+            ({"x": ["a"]},),
+            r"half_plus_two:1, input 'x' takes float32 of shape \(\?\): given \['a'\]: ",
+        ),
+        (({"x": [1.0]}, "serving_default", ["q"]), "half_plus_two:1 has no output 'q', it has: y"),
+        (({"x": [1.0]}, "train"), "half_plus_two:1 has no signature 'train'"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_told(
+    version: Path, call: tuple[object, ...], told: str
+) -> None:
+    servable = OnnxLoader(ID, str(version)).load(LoadContext(ID))
+    with pytest.raises(InvalidArgumentError, match=f"^{told}"):
+        servable.predict(*call)

@@ -1,6 +1,7 @@
 """Between sources and the manager: routers choose by stream, adapters turn paths into loaders."""
 
 from servman.adapters.base import SourceAdapter
+from servman.adapters.deferred import DeferredAdapter
 from servman.adapters.platforms import (
     create_adapter,
     is_registered,
@@ -21,6 +22,7 @@ from servman.adapters.signatures import (
 from servman.adapters.warm_up import WarmUp
 
 __all__ = [
+    "DeferredAdapter",
     "DynamicSourceRouter",
     "ErrorInjectingAdapter",
     "InferenceTask",

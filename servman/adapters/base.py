@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar, cast, final
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast, final
 
 from servman.data import ServableData
 from servman.errors import (
@@ -77,12 +77,15 @@ class Outlet(Generic[T]):
             target.set_aspired_versions(name, versions)
 
     def _keep(self, name: str, versions: Sequence[ServableData[T]]) -> Target[T] | None:
+        kept, dropped = tuple(versions), None
         with self._lock:
-            if self._target is None:
+            target = self._target
+            if target is None:
                 # Taken out first, so that it comes back at the end: the order of emission.
-                self._kept.pop(name, None)
-                self._kept[name] = tuple(versions)
-            return self._target
+                dropped = self._kept.pop(name, None)
+                self._kept[name] = kept
+        del dropped  # after the lock: destructors of payloads are foreign code
+        return target
 
     def _next_kept(self, target: Target[T]) -> tuple[str, tuple[ServableData[T], ...]] | None:
         with self._lock:
@@ -91,6 +94,16 @@ class Outlet(Generic[T]):
                 return None
             name = next(iter(self._kept))
             return name, self._kept.pop(name)
+
+    def keeps(self, name: str) -> bool:
+        """Return whether versions of the stream *name* wait here for a target."""
+        return bool(self._kept.get(name))
+
+    def forget(self, name: str) -> None:
+        """Drop what is kept of the stream *name*, which goes another way from now on."""
+        with self._lock:
+            dropped = self._kept.pop(name, None)
+        del dropped  # after the lock, as in `_keep`
 
 
 class SourceAdapter(ABC, Generic[T_contra, T_co]):
@@ -107,8 +120,13 @@ class SourceAdapter(ABC, Generic[T_contra, T_co]):
     Threads: any; one at a time for one stream.
     """
 
-    def __init__(self) -> None:
-        self._outlet: Outlet[T_co] = Outlet()
+    _outlet: Outlet[T_co]
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Make an adapter without a target. Here, as a subclass may forget to call `__init__`."""
+        adapter = super().__new__(cls)
+        adapter._outlet = Outlet()
+        return adapter
 
     @abstractmethod
     def convert(self, data: ServableData[T_contra]) -> ServableData[T_co]:
@@ -148,6 +166,11 @@ class SourceAdapter(ABC, Generic[T_contra, T_co]):
             raise InternalError(
                 f"{data.id}: {type(self).__qualname__}.convert returned {converted!r}; it has to"
                 " return a ServableData with the id that it was given"
+            )
+        if converted.error is None and converted.payload is None:
+            raise InternalError(
+                f"{data.id}: {type(self).__qualname__}.convert returned no payload; it has to raise, or to"
+                " return ServableData.from_error(), for what cannot be converted"
             )
         if converted.origin is not None or data.origin is None:
             return converted

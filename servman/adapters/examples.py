@@ -7,7 +7,7 @@ TensorFlow Serving's default: what TensorFlow 2 exports always says "predict".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -22,8 +22,6 @@ from servman.adapters.tensors import chosen_signature
 from servman.errors import FailedPreconditionError, InvalidArgumentError, UnimplementedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from servman.adapters.signatures import Signature
     from servman.ids import ServableId
 
@@ -92,7 +90,8 @@ def serialised(where: str, examples: object) -> np.ndarray[Any, Any]:
     Raises:
         InvalidArgumentError: There are none, or one of them is neither bytes nor a message.
     """
-    if isinstance(examples, str | bytes | Serializable) or not isinstance(examples, Iterable):
+    is_one = isinstance(examples, str | bytes | Serializable)
+    if is_one or not isinstance(examples, Iterable) or getattr(examples, "shape", None) == ():
         raise InvalidArgumentError(
             f"{where}: examples is a collection of tf.train.Example messages or their bytes, not an"
             f" object of type {type(examples).__name__}; pass a list"
@@ -109,7 +108,12 @@ def _content(where: str, example: object) -> bytes:
     if isinstance(example, bytes):
         return example
     if isinstance(example, Serializable):
-        return example.SerializeToString()
+        try:
+            return example.SerializeToString()
+        except Exception as error:  # noqa: BLE001 -- a message that lacks what it requires, say
+            raise InvalidArgumentError(
+                f"{where}: an example cannot be serialised: {error}"
+            ) from None
     raise InvalidArgumentError(
         f"{where}: an example is a tf.train.Example or its bytes, not an object of type"
         f" {type(example).__name__}"
@@ -237,7 +241,8 @@ def check_tasks(id: ServableId, tasks: Sequence[InferenceTask]) -> None:
     Raises:
         InvalidArgumentError: It is not so, or one of them is no task.
     """
-    if not tasks or not all(isinstance(task, InferenceTask) for task in tasks):
+    is_list = isinstance(tasks, Sequence) and len(tasks) > 0
+    if not is_list or not all(isinstance(task, InferenceTask) for task in tasks):
         raise InvalidArgumentError(f"{id}: tasks is a list of at least one InferenceTask")
     names = [task.signature_name for task in tasks]
     for name in names:

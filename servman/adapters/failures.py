@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _MAX_TEXT: Final = 400
 """How many characters of a text of TensorFlow's are passed on."""
 
+_BEFORE: Final = "Graph execution error:"
+_BEHIND: Final = ("\n\t [[", "\nTraceback (most recent call last):")
+"""What stands before and behind the sentence that says what is wrong."""
+
 _ERRORS: Final[Mapping[int, type[ServmanError]]] = {
     tf.errors.INVALID_ARGUMENT: InvalidArgumentError,
     tf.errors.OUT_OF_RANGE: InvalidArgumentError,
@@ -59,9 +63,14 @@ def run_failure(where: str, error: Exception) -> ServmanError:
 
 
 def _brief(error: Exception) -> str:
-    """Return the sentence that says what is wrong; TensorFlow may put pages of frames before it."""
+    """Return, on one line, what is wrong: without the names of operations and without pages of frames.
+
+    It may quote inputs, and so hold whatever a client has sent.
+    """
     text = getattr(error, "message", None) or str(error)
     if isinstance(error, UnicodeDecodeError):
         text = error.object.decode("utf-8", "backslashreplace")
-    lines = [line.strip() for line in text.partition("\n\t [[")[0].splitlines() if line.strip()]
-    return lines[-1][:_MAX_TEXT] if lines else type(error).__name__
+    for behind in _BEHIND:
+        text = text.partition(behind)[0]
+    text = "".join(one if one.isprintable() else " " for one in text.removeprefix(_BEFORE))
+    return " ".join(text.split())[:_MAX_TEXT] or type(error).__name__

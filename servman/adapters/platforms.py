@@ -11,12 +11,15 @@ from servman.adapters.base import SourceAdapter, failure_of
 from servman.adapters.deferred import DeferredAdapter
 from servman.adapters.python_model import PythonModelAdapter
 from servman.adapters.saved_model import SavedModelAdapter
-from servman.errors import FailedPreconditionError, InvalidArgumentError, UnimplementedError
+from servman.errors import InvalidArgumentError, UnimplementedError
 from servman.loader import Loader
 from servman.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from servman.clock import Clock
+    from servman.errors import ServmanError
 
 _log = Log(__name__)
 
@@ -33,7 +36,7 @@ _factories: dict[str, AdapterFactory] = {
 }
 
 
-def register_platform(name: str, factory: AdapterFactory) -> None:
+def register_platform(name: str, factory: AdapterFactory, *, replace: bool = False) -> None:
     """Let models of the platform *name* go through what *factory* makes.
 
     What is registered here comes before what packages offer under the same name as entry points. To
@@ -46,15 +49,19 @@ def register_platform(name: str, factory: AdapterFactory) -> None:
         factory: Makes an adapter from paths of version directories to loaders. Called once by each
             server that enables the platform, on the thread that makes the server; quick, importing what is
             heavy in the first load. What it raises is the reason of the platform's models.
+        replace: Whether it takes the place of what is registered under that name, built in or not: for who
+            has the process to himself. Servers that were made before keep what they have.
 
     Raises:
         InvalidArgumentError: *name* is empty, *factory* cannot be called, or the name is registered
-            with another factory.
+            with another factory, and not to be replaced.
     """
     if not isinstance(name, str) or not name:
         raise InvalidArgumentError(f"not the name of a platform: {name!r}")
     if not callable(factory):
         raise InvalidArgumentError(f"platform {name!r}: not a factory of adapters: {factory!r}")
+    if replace:
+        _factories[name] = factory
     known = _factories.setdefault(name, factory)
     if known is not factory:
         raise InvalidArgumentError(
@@ -75,12 +82,13 @@ def is_registered(name: str) -> bool:
     return name in _factories or name in _offered()
 
 
-def create_adapter(name: str) -> SourceAdapter[str, Loader]:
+def create_adapter(name: str, *, clock: Clock | None = None) -> SourceAdapter[str, Loader]:
     """Return a new adapter for the platform *name*.
 
     What a package offers as an entry point is imported when its first versions come, on a thread of
     its own: however long that takes, and however it ends, concerns the models of that platform alone,
-    and its failure takes the place of their payloads.
+    and its failure takes the place of their payloads. That it goes on, or has failed, is what the
+    `explain` of the returned `DeferredAdapter` tells, in times of *clock*.
 
     Blocks: to look, once, at what packages offer; never to import them.
 
@@ -94,7 +102,7 @@ def create_adapter(name: str) -> SourceAdapter[str, Loader]:
     """
     factory = _factories.get(name)
     if factory is not None:
-        return _made(name, lambda: factory)
+        return _made(name, factory)
     points = _offered().get(name)
     if points is None:
         known = ", ".join(sorted(registered_platforms()))
@@ -102,20 +110,23 @@ def create_adapter(name: str) -> SourceAdapter[str, Loader]:
             f"no platform is called {name!r}, there are: {known}; call register_platform, or install"
             f" the package that offers it as an entry point of {ENTRY_POINT_GROUP!r}"
         )
-    return DeferredAdapter(name, lambda: _made(name, lambda: _loaded(points)))
+    return DeferredAdapter(name, lambda: _made(name, _loaded(name, points)), clock)
 
 
-def _made(name: str, find: Callable[[], AdapterFactory]) -> SourceAdapter[str, Loader]:
+def _made(name: str, factory: AdapterFactory) -> SourceAdapter[str, Loader]:
     try:
-        return _checked(find()())
+        return _checked(factory())
     except UnimplementedError:
         raise
     except BaseException as error:
-        failure = failure_of(f"platform {name!r}: its factory", error)
-        raise UnimplementedError(
-            f"platform {name!r} cannot be used here: {failure}; repair or install the package that"
-            " provides it"
-        ) from error
+        raise _unusable(name, failure_of("its factory", error)) from error
+
+
+def _unusable(name: str, failure: ServmanError) -> UnimplementedError:
+    return UnimplementedError(
+        f"platform {name!r} cannot be used here: {failure}; repair or install the package that provides"
+        " it, and start the server again"
+    )
 
 
 def _checked(adapter: SourceAdapter[str, Loader]) -> SourceAdapter[str, Loader]:
@@ -124,14 +135,18 @@ def _checked(adapter: SourceAdapter[str, Loader]) -> SourceAdapter[str, Loader]:
     return adapter
 
 
-def _loaded(points: Sequence[importlib.metadata.EntryPoint]) -> AdapterFactory:
+def _loaded(name: str, points: Sequence[importlib.metadata.EntryPoint]) -> AdapterFactory:
     """Import what is offered; several packages with one name could not tell whose models these are."""
     if len(points) > 1:
         offers = ", ".join(f"{_package(point)} ({point.value})" for point in points)
-        raise FailedPreconditionError(
-            f"it is offered more than once, by {offers}; uninstall all but one"
+        raise UnimplementedError(
+            f"platform {name!r} cannot be used here: it is offered more than once, by {offers};"
+            " uninstall all but one, and start the server again"
         )
-    factory: AdapterFactory = points[0].load()
+    try:
+        factory: AdapterFactory = points[0].load()
+    except BaseException as error:
+        raise _unusable(name, failure_of(f"importing {points[0].value}", error)) from error
     return factory
 
 

@@ -19,6 +19,9 @@ class PrefixStoragePathAdapter(SourceAdapter[str, str]):
     Args:
         prefix: The path of a folder, or the beginning of an address such as "s3://bucket".
 
+    Attributes:
+        prefix: It; another one counts for the lists that come then.
+
     Threads: any; one at a time for one stream.
 
     Raises:
@@ -29,7 +32,7 @@ class PrefixStoragePathAdapter(SourceAdapter[str, str]):
         super().__init__()
         if not isinstance(prefix, str):
             raise InvalidArgumentError(f"a prefix of paths is a text, not {prefix!r}")
-        self._prefix = prefix
+        self.prefix = prefix
 
     def convert(self, data: ServableData[str]) -> ServableData[str]:
         """Return the entry with the prefix before its path.
@@ -47,6 +50,6 @@ class PrefixStoragePathAdapter(SourceAdapter[str, str]):
         return ServableData(data.id, self._joined(path), origin)
 
     def _joined(self, path: str) -> str:
-        if not self._prefix or not path:
-            return self._prefix or path
-        return f"{self._prefix.removesuffix('/')}/{path.removeprefix('/')}"
+        if not self.prefix or not path:
+            return self.prefix or path
+        return f"{self.prefix.removesuffix('/')}/{path.removeprefix('/')}"

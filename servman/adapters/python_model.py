@@ -66,6 +66,7 @@ class PythonModelLoader:
 
     def __init__(self, id: ServableId, path: str) -> None:
         self._files = VersionDirectory(id, path)
+        self._source = self._files.join(SOURCE_FILE)
         self._lock = threading.Lock()  # guards `_loaded`
         self._loaded: list[_Loaded] = []
 
@@ -136,13 +137,11 @@ class PythonModelLoader:
         servable = self._load_function(module)(context)
         if servable is None:
             raise InvalidArgumentError(
-                f"{self._files.id}: load(context) in {module.__file__} returned None; it has to return"
+                f"{self._files.id}: load(context) in {self._source} returned None; it has to return"
                 " the servable"
             )
         try:
-            check_declaration(
-                f"{self._files.id}: what load(context) in {module.__file__}", servable
-            )
+            check_declaration(f"{self._files.id}: what load(context) in {self._source}", servable)
         except BaseException:
             _destroy(module, servable)
             raise
@@ -153,13 +152,13 @@ class PythonModelLoader:
         if not callable(function):
             problem = "has no function load" if function is None else f"has load = {function!r}"
             raise InvalidArgumentError(
-                f"{self._files.id}: {module.__file__} {problem}; define load(context) there, returning"
+                f"{self._files.id}: {self._source} {problem}; define load(context) there, returning"
                 " the servable"
             )
         return function
 
     def _failure(self, namespace: ModuleNamespace, error: BaseException) -> ServmanError:
-        path, line = namespace.place_of(error) or (self._files.join(SOURCE_FILE), None)
+        path, line = namespace.place_of(error) or (self._source, None)
         return failure_of(
             f"{self._files.id}: {path}" + (f", line {line}," if line else ""),
             error,

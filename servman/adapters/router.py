@@ -26,7 +26,7 @@ class DynamicSourceRouter(Generic[T]):
     from its old port, it takes the new one when it is emitted the next time. So the ports of one
     router have to end in one target, which hears of the stream by its name, whichever the way; and
     they are connected before the routes change, since a port without a target keeps what it was
-    given and would deliver it late.
+    given and would deliver it late. So would a `DeferredAdapter` behind a port: have it `forget`.
 
     Args:
         num_ports: How many ports to have, 1 or more. The last one is the default.

@@ -99,7 +99,9 @@ class InferenceTask:
         names: tuple[object, ...] = (self.method_name, self.signature_name)
         for name in names:
             if not isinstance(name, str):
-                raise InvalidArgumentError(f"a task has two names, and {name!r} is no text")
+                raise InvalidArgumentError(
+                    f"method_name and signature_name are texts, and not {name!r}"
+                )
 
 
 @final

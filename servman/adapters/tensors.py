@@ -167,7 +167,7 @@ def _checked(where: str, spec: TensorSpec, value: object) -> np.ndarray[Any, Any
             array = _as_literals(value, spec.dtype)
         else:
             array = _as_typed(value, spec.dtype)
-    except Exception as error:  # noqa: BLE001 -- numpy, and what a foreign __array__ raises
+    except Exception as error:  # noqa: BLE001 -- what numpy makes of foreign objects
         raise InvalidArgumentError(f"{where} takes {spec}: {error}") from None
     if not _fits(array.shape, spec.shape):
         raise InvalidArgumentError(f"{where} takes {spec}: given shape {shape_text(array.shape)}")
@@ -182,8 +182,16 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool
     )
 
 
+def _array(value: object, dtype: type | None = None) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(value, dtype) if isinstance(value, _LITERALS) else np.asarray(value)
+    except Exception as error:  # noqa: BLE001 -- numpy, and what a foreign __array__ raises
+        kind = type(value).__name__
+        raise ValueError(f"given an object of type {kind} that is no array: {error}") from None
+
+
 def _as_typed(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
-    array = np.asarray(value)
+    array = _array(value)
     if array.dtype != dtype:
         raise ValueError(
             f"given {array.dtype} of shape {shape_text(array.shape)}, which is not cast; pass an array"
@@ -193,11 +201,13 @@ def _as_typed(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
 
 
 def _as_literals(value: object, dtype: np.dtype) -> np.ndarray[Any, Any]:
-    natural = np.array(value)
+    natural = _array(value)
     if not natural.size:
         return natural.astype(dtype)
     if _kind(dtype) not in _KINDS:
-        raise ValueError(f"lists and scalars cannot become that; pass an array of {dtype}")
+        raise ValueError(
+            f"given {_natural_text(natural)}, and only an array of {dtype} can be taken for that"
+        )
     if natural.dtype.kind not in _KINDS[_kind(dtype)]:
         raise ValueError(f"given {_natural_text(natural)}, which cannot be {dtype}")
     with np.errstate(all="ignore"):  # what does not fit is found below
@@ -226,7 +236,7 @@ def _natural_text(natural: np.ndarray[Any, Any]) -> str:
 
 
 def _as_strings(value: object) -> np.ndarray[Any, Any]:
-    array = np.array(value, dtype=object) if isinstance(value, _LITERALS) else np.asarray(value)
+    array = _array(value, object)
     if array.dtype.kind not in "USOT":
         raise ValueError(f"given {array.dtype} of shape {shape_text(array.shape)}")
     encoded = np.empty(array.shape, dtype=object)
@@ -238,7 +248,10 @@ def _as_bytes(element: object) -> bytes:
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):
-        return element.encode()
+        try:
+            return element.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"given a str that UTF-8 cannot hold: {error}; pass bytes") from None
     raise TypeError(f"given an element {element!r}, which is neither str nor bytes")
 
 

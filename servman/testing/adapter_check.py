@@ -8,6 +8,7 @@ from servman.data import ServableData
 from servman.errors import FailedPreconditionError, NotFoundError, ServmanError
 from servman.ids import ServableId
 from servman.testing.findings import Findings
+from servman.testing.loader_check import LOADER_METHODS
 from servman.testing.targets import RecordingTarget
 from servman.testing.threads import Spawned
 
@@ -29,6 +30,7 @@ def check_adapter(
     bad_payload: object = None,
     origin: Callable[[str], str] = str,
     rejects: bool = False,
+    makes_loaders: bool = True,
 ) -> None:
     """Check that an adapter keeps the promises that sources and managers rely on.
 
@@ -40,6 +42,7 @@ def check_adapter(
     4. The origin is passed on.
     5. Converting neither looks at the files nor minds other threads with other streams.
     6. It feeds one target, and refuses a second.
+    7. What it makes are loaders, with all three methods of one.
 
     Args:
         adapter: A new one, without a target.
@@ -47,6 +50,7 @@ def check_adapter(
         bad_payload: What it cannot convert; None where there is no such thing.
         origin: What becomes of an origin, for adapters that change it.
         rejects: Whether an error in each payload's place is what the adapter is for.
+        makes_loaders: Whether it is the last one before the manager, as that of a platform is.
 
     Raises:
         AssertionError: It breaks some of them; all are listed, each with what to do.
@@ -63,7 +67,7 @@ def check_adapter(
         check.feeds_one_target()
         check.passes_the_empty_list_on()
         check.passes_errors_on()
-        check.converts(rejects=rejects)
+        check.converts(rejects=rejects, makes_loaders=makes_loaders)
         if bad_payload is not None:
             check.turns_failures_into_errors(bad_payload)
         check.takes_other_streams_at_once()
@@ -127,13 +131,15 @@ class _AdapterCheck:
                 f"pass errors on as they are: {_BASE}",
             )
 
-    def converts(self, *, rejects: bool) -> None:
+    def converts(self, *, rejects: bool, makes_loaders: bool) -> None:
         given = self._entries("fine", 3, 1, 2)
         before = list(given)
         for when in ("a list", "the same list again"):
             for entry in self._sent_on("fine", given, when):
                 self._accepts(entry, rejects=rejects)
                 self._keeps_origin(entry)
+                if makes_loaders and entry.error is None:
+                    self._is_loader(entry.payload)
         self._findings.require(
             given == before, "it changed the list that it was given", "make a list of its own"
         )
@@ -148,6 +154,15 @@ class _AdapterCheck:
             entry.error is not None or entry.payload is not None,
             f"of the payload {self._payload!r} it made None",
             "return ServableData(data.id, payload, data.origin) from convert()",
+        )
+
+    def _is_loader(self, payload: object) -> None:
+        missing = [name for name in LOADER_METHODS if not callable(getattr(payload, name, None))]
+        self._findings.require(
+            not missing and not isinstance(payload, type),
+            f"of the payload {self._payload!r} it made {payload!r}, which is no loader",
+            "make an object with all three methods of servman.Loader; where the adapter stands before"
+            " another one, pass makes_loaders=False",
         )
 
     def _keeps_origin(self, entry: ServableData[Any]) -> None:

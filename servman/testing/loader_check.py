@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CHECKED_ID: Final = ServableId("checked", 1)
 """The version that the checks load, unless they are told of another."""
 
+LOADER_METHODS: Final = ("estimate_resources", "load", "unload")
+"""What every loader has."""
+
 _TYPED = "raise a ServmanError that names the version and the remedy, so that waits and status can tell it"
 
 
@@ -91,11 +94,7 @@ class _LoaderCheck:
         loader = self._made()
         if loader is None:
             return False
-        missing = [
-            name
-            for name in ("estimate_resources", "load", "unload")
-            if not callable(getattr(loader, name, None))
-        ]
+        missing = [name for name in LOADER_METHODS if not callable(getattr(loader, name, None))]
         return self._findings.require(
             not missing,
             f"{type(loader).__name__} has no method {' and '.join(missing)}",

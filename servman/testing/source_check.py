@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from servman.data import ServableData
-from servman.errors import FailedPreconditionError
+from servman.errors import FailedPreconditionError, ServmanError
 from servman.testing.findings import Findings
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def check_source(
         if change is not None:
             change()
             check.follows(target)
+        check.is_silent_once_closed()
         if lose is not None:
             lose()
             check.is_quiet_when_it_cannot_look(target)
@@ -128,6 +129,25 @@ class _SourceCheck:
             _COMPLETE,
         )
         self._close(fresh)
+
+    def is_silent_once_closed(self) -> None:
+        source = self._made()
+        if source is None or not callable(getattr(source, "close", None)):
+            return
+        target = self._connected(source)
+        self._close(source)
+        before = len(target.sent)
+        self._findings.call(
+            "looking after close()",
+            lambda: self._look_once(source),
+            "do nothing after close(), or raise ClosedError",
+            may_raise=ServmanError,
+        )
+        self._findings.require(
+            len(target.sent) == before,
+            f"after close() it sent {target.told(before)}",
+            "send nothing after close(): the target may be closed as well",
+        )
 
     def is_quiet_when_it_cannot_look(self, target: _CheckedTarget) -> None:
         before = len(target.sent)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -250,3 +251,58 @@ def test_a_convert_that_returns_something_else_is_told_so(returned: object) -> N
     (failed,) = converted_by(lambda _: returned, *entries("m", 1))  # type: ignore[arg-type,return-value] # the point
     assert isinstance(failed.error, InternalError)
     assert "m:1: Mapped.convert returned" in str(failed.error)
+
+
+def test_a_convert_that_returns_no_payload_is_told_so() -> None:
+    (failed,) = converted_by(
+        lambda data: ServableData(data.id, None),  # type: ignore[arg-type] # the point
+        *entries("m", 1),
+    )
+    assert isinstance(failed.error, InternalError)
+    assert "m:1: Mapped.convert returned no payload; it has to raise" in str(failed.error)
+
+
+def test_an_adapter_that_forgets_the_constructor_of_the_base_works_all_the_same() -> None:
+    class Forgetful(SourceAdapter[str, str]):
+        def __init__(self, suffix: str) -> None:
+            self.suffix = suffix
+
+        def convert(self, data: ServableData[str]) -> ServableData[str]:
+            return ServableData(data.id, data.payload + self.suffix)
+
+    adapter, target = Forgetful("!"), RecordingTarget[str]()
+    adapter.set_aspired_versions("m", entries("m", 1))
+    connect(adapter, target)
+    assert target.calls[0][1][0].payload == "/m/1!"
+
+
+def test_an_outlet_forgets_a_stream_that_goes_another_way() -> None:
+    outlet, target = Outlet[str](), RecordingTarget[str]()
+    outlet.emit("m", entries("m", 1))
+    outlet.emit("n", entries("n", 1))
+    assert outlet.keeps("m")
+    outlet.forget("m")
+    outlet.forget("nobody")
+    assert not outlet.keeps("m")
+    connect(outlet, target)
+    assert [name for name, _ in target.calls] == ["n"]
+
+
+def test_nothing_of_what_an_outlet_drops_is_destroyed_under_its_lock() -> None:
+    outlet = Outlet[Payload]()
+    free: list[bool] = []
+    for _ in range(2):
+        outlet.emit("m", [ServableData(ServableId("m", 1), Payload(outlet, free))])
+    assert free == [True]
+    outlet.forget("m")
+    assert free == [True, True]
+
+
+class Payload:
+    """Notes, when it is destroyed, whether the lock of an outlet is free."""
+
+    def __init__(self, outlet: Outlet[Any], free: list[bool]) -> None:
+        self.outlet, self.free = outlet, free
+
+    def __del__(self) -> None:
+        self.free.append(not self.outlet._lock.locked())

@@ -46,6 +46,7 @@ def declaring(signatures: object) -> SimpleNamespace:
         declaring(None),
         declaring({"serving_default": Signature({"x": FLOATS}, {"y": TensorSpec(None, None)})}),
         declaring({"f": Signature({}, {"y": TensorSpec(np.dtype("int8"), ())})}),
+        declaring({"f": Signature({}, {"y": TensorSpec(None, (2, 0, None))})}),
     ],
 )
 def test_any_object_is_a_servable_and_right_signatures_pass(servable: object) -> None:
@@ -66,6 +67,7 @@ def test_any_object_is_a_servable_and_right_signatures_pass(servable: object) ->
         ({"f": Signature({"x": TensorSpec(None, [2])}, {})}, "'x' has the shape [2]; pass a tuple"),  # type: ignore[arg-type] # the point
         ({"f": Signature({"x": TensorSpec(None, (-1,))}, {})}, "'x' has the shape (-1,)"),
         ({"f": Signature({"x": TensorSpec(None, (True,))}, {})}, "'x' has the shape (True,)"),
+        ({"f": Signature({"x": TensorSpec(None, ("n",))}, {})}, "'x' has the shape ('n',)"),  # type: ignore[arg-type] # the point
     ],
 )
 def test_signatures_that_could_not_be_served_are_told(signatures: object, problem: str) -> None:

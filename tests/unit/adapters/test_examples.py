@@ -143,7 +143,7 @@ def test_a_signature_that_there_is_not_is_an_invalid_argument(method: str) -> No
 
 @pytest.mark.parametrize("names", [(["train"],), (CLASSIFY_METHOD, None)])
 def test_the_names_of_a_task_are_texts(names: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="is no text"):
+    with pytest.raises(InvalidArgumentError, match="signature_name are texts, and not "):
         InferenceTask(*names)
 
 
@@ -164,6 +164,7 @@ def test_examples_are_bytes_or_messages() -> None:
         (b"example", "a collection .* of type bytes; pass a list"),
         ("example", "a collection .* of type str; pass a list"),
         (3, "a collection .* of type int; pass a list"),
+        (np.array(b"example"), "a collection .* of type ndarray; pass a list"),
         (["text"], "or its bytes, not an object of type str"),
         ([b"", None], "or its bytes, not an object of type NoneType"),
     ],
@@ -173,13 +174,26 @@ def test_what_are_no_examples_is_refused(examples: object, problem: str) -> None
         serialised("m:1", examples)
 
 
+def test_a_message_that_cannot_be_serialised_is_refused() -> None:
+    class Unfinished:
+        def SerializeToString(self) -> bytes:  # noqa: N802 -- as protobuf spells it
+            raise ValueError("x is missing")
+
+    with pytest.raises(InvalidArgumentError, match=r"^m:1: an example cannot be .*: x is missing$"):
+        serialised("m:1", [b"", Unfinished()])
+
+
 def test_a_signature_is_called_once_at_most() -> None:
     tasks = [InferenceTask(CLASSIFY_METHOD, "a"), InferenceTask(REGRESS_METHOD, "a")]
     with pytest.raises(InvalidArgumentError, match="m:1: signature 'a' is asked for twice"):
         check_tasks(M1, tasks)
 
 
-@pytest.mark.parametrize("tasks", [[], None, ["serving_default"]])
+ONE_TASK = InferenceTask(CLASSIFY_METHOD)
+
+
+@pytest.mark.parametrize("tasks", [[], None, ["serving_default"], ONE_TASK, iter([ONE_TASK]), 3])
 def test_there_is_a_task_at_least(tasks: Any) -> None:
+    check_tasks(M1, [ONE_TASK])  # which is enough
     with pytest.raises(InvalidArgumentError, match="m:1: tasks is a list of at least one"):
         check_tasks(M1, tasks)

@@ -136,6 +136,25 @@ def test_all_ways_to_import_work_among_the_files(tmp_path: Path) -> None:
     assert loaded(loader) == [2, "nets", 3, 1, 1, 1]
 
 
+def test_a_relative_import_means_the_package_that_it_stands_in(tmp_path: Path) -> None:
+    loader = loader_of(
+        tmp_path,
+        servable="""
+            from nets import inner, outer
+            def load(context): return [inner, outer]
+        """,
+        helper="value = 'outer'",
+        **{
+            "nets/__init__": """
+                from .helper import value as inner
+                from helper import value as outer
+            """,
+            "nets/helper": "value = 'inner'",
+        },
+    )
+    assert loaded(loader) == ["inner", "outer"]
+
+
 def test_what_lies_beside_comes_before_what_is_installed_and_harms_nobody_else(
     tmp_path: Path,
 ) -> None:
@@ -171,6 +190,30 @@ def test_a_helper_that_is_imported_late_on_another_thread_is_the_versions_own(
     made[0].unload(one)
     assert len(own_modules()) == 3  # of the other version, with its helper
     assert two() == 2
+
+
+def test_a_pickle_that_names_a_helper_is_read_the_way_the_guide_tells(tmp_path: Path) -> None:
+    loader = loader_of(
+        tmp_path,
+        servable="""
+            import importlib, io, pickle
+
+            class Reader(pickle.Unpickler):
+                def find_class(self, module, name):
+                    try:
+                        return getattr(importlib.import_module(f".{module}", __package__), name)
+                    except ModuleNotFoundError:
+                        return super().find_class(module, name)
+
+            def load(context):
+                import helper
+                net, fraction = b"chelper\\nNet\\n.", b"cfractions\\nFraction\\n."  # as classes
+                read = [Reader(io.BytesIO(pickled)).load() for pickled in (net, fraction)]
+                return [read[0] is helper.Net, read[1].__module__]
+        """,
+        helper="class Net: pass",
+    )
+    assert loaded(loader) == [True, "fractions"]
 
 
 def test_unloading_forgets_helpers_too_and_a_load_that_failed_leaves_none(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ import pytest
 
 from servman.adapters import platforms
 from servman.adapters.base import SourceAdapter
+from servman.adapters.deferred import DeferredAdapter
 from servman.adapters.python_model import PythonModelAdapter
 from servman.adapters.rejecting import ErrorInjectingAdapter
 from servman.data import ServableData
 from servman.errors import InvalidArgumentError, ServmanError, UnimplementedError
 from servman.flow import connect
-from servman.ids import ServableId
+from servman.ids import ServableId, ServableRequest
 from servman.loader import Loader
 from servman.resources import ResourceAllocation
-from servman.testing import RecordingTarget, Spawned
+from servman.testing import FakeClock, RecordingTarget, Spawned
 from servman.testing.clock import WATCHDOG
 
 
@@ -80,6 +81,11 @@ def test_a_name_is_not_taken_over_by_another_factory() -> None:
     assert isinstance(platforms.create_adapter("python"), PythonModelAdapter)
 
 
+def test_a_name_may_be_taken_over_on_purpose() -> None:
+    platforms.register_platform("python", make, replace=True)
+    assert isinstance(platforms.create_adapter("python"), ErrorInjectingAdapter)
+
+
 @pytest.mark.parametrize("name", ["", None, 3])
 def test_a_name_is_a_text(name: str) -> None:
     with pytest.raises(InvalidArgumentError, match="not the name of a platform"):
@@ -136,7 +142,11 @@ def test_a_broken_entry_point_is_an_error_of_its_own_platform_alone(
     assert platforms.is_registered("broken")
     error = error_of(platforms.create_adapter("broken"))
     assert isinstance(error, UnimplementedError)
-    assert re.search(r"'broken' cannot be used here: .*test_no_such_module.*; repair", str(error))
+    assert str(error) == (
+        "platform 'broken' cannot be used here: importing test_no_such_module:make raised"
+        " ModuleNotFoundError: No module named 'test_no_such_module'; repair or install the package"
+        " that provides it, and start the server again"
+    )
     assert isinstance(platforms.create_adapter("python"), PythonModelAdapter)
 
 
@@ -165,7 +175,9 @@ def packages(monkeypatch: pytest.MonkeyPatch, folder: Path, **entry_points: str)
         info = folder / f"{name}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[servman.platforms]\n{text}\n")
+        (info / "entry_points.txt").write_text(
+            f"[console_scripts]\nno_platform = x:y\n[servman.platforms]\n{text}\n"
+        )
     monkeypatch.undo()  # of the autouse fixture: the real look at installed packages
     monkeypatch.syspath_prepend(str(folder))
     platforms._offered.cache_clear()
@@ -186,6 +198,7 @@ def test_one_package_with_broken_metadata_costs_no_other_its_platform(
 ) -> None:
     packages(monkeypatch, tmp_path, bad="this line is no entry point", good="fine = fine:make")
     assert platforms.registered_platforms() >= {"tensorflow", "python", "fine"}
+    assert not platforms.is_registered("no_platform")
     assert "entry points" in caplog.text
 
 
@@ -214,6 +227,23 @@ def test_a_package_that_hangs_while_it_is_imported_delays_nobody_else(
     go_on.set()
     target.wait_for("m", [2, 3])
     assert len(target.calls) == 1  # the newest list, made by one adapter
+
+
+def test_how_long_an_import_lasts_is_told_by_the_clock_that_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, clock = threading.Event(), FakeClock()
+    module: Any = ModuleType("test_platforms_timed")
+    module.make = lambda: gate.wait(WATCHDOG)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    offer(monkeypatch, slow="test_platforms_timed:make")
+    adapter, target = platforms.create_adapter("slow", clock=clock), RecordingTarget[Loader]()
+    assert isinstance(adapter, DeferredAdapter)
+    given(adapter, target)
+    clock.advance(7.0)
+    assert "importing for 7.0 s" in str(adapter.explain(ServableRequest.latest("m")))
+    gate.set()
+    target.wait_for("m", [1])
 
 
 def test_one_version_of_an_offered_platform_can_be_adapted_by_itself(

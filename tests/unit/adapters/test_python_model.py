@@ -230,6 +230,7 @@ def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
     ("source", "problem"),
     [
         ("pass", "has no function load; define load(context)"),
+        ("import sys; sys.modules[__name__] = object()", "has no function load; define load(cont"),
         ("load = 3", "has load = 3; define load(context)"),
         ("def load(context): pass", "returned None; it has to return the servable"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from servman.adapters.tensor_proto import as_array
+from servman.adapters.tensor_proto import _TYPES, _dtype, as_array, type_number, write_array
 from servman.errors import InvalidArgumentError, UnimplementedError
 from servman.protos import POOL, message_class
 
@@ -131,3 +131,64 @@ def test_a_shape_without_a_rank_is_no_value() -> None:
 def test_what_no_array_can_hold_is_not_implemented(number: int, name: str) -> None:
     with pytest.raises(UnimplementedError, match=f"input 'x': a tensor of type {name} "):
         as_array("input 'x'", TensorProto(dtype=number))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 2), (2, 150)], ids=str)
+@pytest.mark.parametrize("type_name", [*_TYPES, "DT_STRING"])
+def test_what_is_written_is_read_again(
+    type_name: str, shape: tuple[int, ...], packed: bool
+) -> None:
+    count = int(np.prod(shape))
+    if type_name == "DT_STRING":
+        wanted = np.array([b"a\0"] * count, object).reshape(shape)
+    else:
+        wanted = (np.arange(count) % 2).reshape(shape).astype(_dtype(_TYPES[type_name][0]))
+    made = TensorProto()
+    write_array("output 'y'", wanted, made, packed=packed)
+    assert made.dtype == TYPES[type_name].number
+    found = as_array("input 'x'", TensorProto.FromString(made.SerializeToString()))
+    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    assert found.tolist() == wanted.tolist()
+
+
+def test_numbers_are_written_one_by_one_as_tensorflow_serving_does() -> None:
+    made = TensorProto()
+    write_array("y", np.array([1, 2], np.float32), made)
+    assert (list(made.float_val), made.tensor_content) == ([1.0, 2.0], b"")
+    many = TensorProto()
+    write_array("y", np.arange(1000, dtype=np.float64), many)
+    assert list(many.double_val) == list(range(1000))
+
+
+def test_numbers_of_another_byte_order_are_written_in_that_of_the_machine() -> None:
+    for packed in (False, True):
+        made = TensorProto()
+        write_array("y", np.array([1, 2], ">i4"), made, packed=packed)
+        assert as_array("x", made).tolist() == [1, 2]
+
+
+def test_texts_are_written_as_utf_8() -> None:
+    made = TensorProto()
+    write_array("y", np.array(["é"]), made)
+    assert list(made.string_val) == ["é".encode()]
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([object()]), np.array(["2026-01-01"], "datetime64[D]")], ids=str
+)
+def test_what_tensorflow_has_no_type_for_cannot_be_written(array: Any) -> None:
+    with pytest.raises(UnimplementedError, match=r"^y: "):
+        write_array("y", array, TensorProto())
+
+
+@pytest.mark.parametrize("fields", [{}, {"float_val": [1.0]}])
+def test_a_short_message_asks_for_no_large_array(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="send them all"):
+        array("DT_FLOAT", (2**30,), **fields)
+
+
+def test_types_have_the_numbers_of_tensorflow() -> None:
+    assert type_number(np.dtype(np.float32)) == 1
+    assert type_number(None) == 7
+    assert type_number(np.dtype("datetime64[D]")) == 0

@@ -166,16 +166,49 @@ def test_a_type_that_numpy_lacks_takes_arrays_only_and_bears_its_own_name() -> N
     quantised = np.dtype([("qint8", np.int8)])
     given = np.zeros(2, quantised)
     assert checked(given, quantised) is given
-    remedy = "pass an array of [('qint8', 'i1')]"
+    array = "an array of [('qint8', 'i1')]"
     assert refusal([1], quantised).endswith(
-        f"takes qint8 of shape any: lists and scalars cannot become that; {remedy}"
+        f"takes qint8 of shape any: given int64, and only {array} can be taken for that"
     )
-    assert refusal(np.zeros(2, np.int8), quantised).endswith(f"which is not cast; {remedy}")
+    assert refusal(np.zeros(2, np.int8), quantised).endswith(f"which is not cast; pass {array}")
 
 
-@pytest.mark.parametrize("ragged", [[[1.0], [1.0, 2.0]], [[1.0], 2.0]])
-def test_a_ragged_list_is_refused(ragged: object) -> None:
-    assert "takes float32 of shape any" in refusal(ragged, np.float32)
+class Broken:
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray[Any, Any]:
+        raise RuntimeError("no values")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ([[1.0], [1.0, 2.0]], "given an object of type list that is no array: "),
+        ([[1.0], 2.0], "given an object of type list that is no array: "),
+        (Broken(), "given an object of type Broken that is no array: no values"),
+        (None, "given object of shape ()"),
+        ({"a": 1.0}, "given object of shape ()"),
+    ],
+)
+def test_what_becomes_no_array_is_refused_with_what_was_given(value: object, told: str) -> None:
+    assert f"takes float32 of shape any: {told}" in refusal(value, np.float32)
+    assert "takes string of shape any: given " in refusal(value, str)
+
+
+def test_what_are_no_strings_is_told_with_its_type_and_shape() -> None:
+    assert refusal(np.zeros(2), str).endswith(
+        "takes string of shape any: given float64 of shape (2)"
+    )
+
+
+def test_a_str_that_is_no_text_is_told_with_the_remedy() -> None:
+    text = refusal(["a", "\ud800"], str)
+    assert "takes string of shape any: given a str that UTF-8 cannot hold" in text
+    assert text.endswith("; pass bytes")
+
+
+def test_the_only_input_may_be_given_bare_though_it_has_a_default() -> None:
+    only = Signature({"x": VECTOR}, {}, defaults={"x": np.zeros(1, np.float32)})
+    (array,) = checked_inputs(WHERE, only, [3.0])
+    assert array.tolist() == [3.0]
 
 
 def test_what_numpy_makes_an_array_of_counts_as_one() -> None:

@@ -12,7 +12,8 @@ from servman.adapters import ErrorInjectingAdapter, SourceAdapter
 from servman.adapters.base import Outlet
 from servman.data import ServableData
 from servman.errors import NotFoundError, UnimplementedError
-from servman.testing import check_adapter
+from servman.loader import SimpleLoader
+from servman.testing import GatedLoader, check_adapter
 from servman.testing.clock import WATCHDOG
 
 
@@ -50,7 +51,7 @@ class ByHand:
 
 def complaint(adapter: Any, **options: Any) -> str:
     with pytest.raises(AssertionError) as told:
-        check_adapter(adapter, **options)
+        check_adapter(adapter, **{"makes_loaders": False, **options})
     return str(told.value)
 
 
@@ -58,9 +59,14 @@ def broken(**methods: Any) -> Any:
     return type("Broken", (ByHand,), methods)()
 
 
+def making(payload: object) -> Any:
+    return lambda _, data: ServableData(data.id, payload, data.origin)
+
+
 def test_adapters_that_keep_their_promises_pass() -> None:
-    check_adapter(Lengths(), bad_payload=3)
-    check_adapter(broken(), bad_payload=3)
+    check_adapter(Lengths(), bad_payload=3, makes_loaders=False)
+    check_adapter(broken(), bad_payload=3, makes_loaders=False)
+    check_adapter(broken(converted=making(GatedLoader())), bad_payload=None)
     check_adapter(ErrorInjectingAdapter(UnimplementedError("no")), rejects=True)
 
 
@@ -76,6 +82,26 @@ class NoKeeping(ByHand):
     def set_aspired_versions(self, name: str, versions: Sequence[ServableData[Any]]) -> None:
         if self.target is not None:
             super().set_aspired_versions(name, versions)
+
+
+class KeepingAll(ByHand):
+    """Delivers all that came before it had a target, and not just the newest of each stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] | None = []
+
+    def set_target(self, target: Any) -> None:
+        super().set_target(target)
+        kept, self.kept = self.kept or [], None
+        for name, versions in kept:
+            self.set_aspired_versions(name, versions)
+
+    def set_aspired_versions(self, name: str, versions: Sequence[ServableData[Any]]) -> None:
+        if self.kept is None:
+            super().set_aspired_versions(name, versions)
+        else:
+            self.kept.append((name, versions))
 
 
 class ManyTargets(ByHand):
@@ -107,6 +133,10 @@ def late(self: Any, name: str, versions: Sequence[Any]) -> None:
     [
         (object(), "it has no method set_aspired_versions and set_target"),
         (NoKeeping(), "of what came before its target it delivered []"),
+        (
+            KeepingAll(),
+            "it delivered [('early', [1]), ('other', [1]), ('early', [2, 3])]",
+        ),
         (ManyTargets(), "it took a second target"),
         (broken(set_aspired_versions=emptied), "the empty list came out as []"),
         (
@@ -159,6 +189,22 @@ def test_one_bad_entry_that_costs_the_others_their_list() -> None:
     assert "set_aspired_versions() raised TypeError" in told
 
 
+def test_one_whose_errors_lose_the_origin() -> None:
+    def one(self: ByHand, data: ServableData[Any]) -> ServableData[Any]:
+        made = ByHand.one(self, data)
+        failed = made.error is not None and data.error is None
+        return ServableData.from_error(data.id, made.error) if failed and made.error else made
+
+    told = complaint(broken(one=one), bad_payload=3)
+    assert "the origin '/origin/2' became None" in told
+
+
+@pytest.mark.parametrize("payload", ["a text", GatedLoader, SimpleLoader.load])
+def test_one_that_makes_no_loaders(payload: object) -> None:
+    told = complaint(broken(converted=making(payload)), makes_loaders=True)
+    assert f"it made {payload!r}, which is no loader\n    -> make an object with all" in told
+
+
 def test_one_that_makes_something_of_what_it_cannot_convert() -> None:
     def converted(self: ByHand, data: ServableData[Any]) -> ServableData[Any]:
         return ServableData(data.id, data.payload, data.origin)
@@ -189,5 +235,5 @@ def test_an_origin_that_is_changed_on_purpose() -> None:
         def convert(self, data: ServableData[str]) -> ServableData[str]:
             return ServableData(data.id, data.payload, f"/mnt{data.origin}")
 
-    check_adapter(Prefixed(), origin=lambda path: f"/mnt{path}")
+    check_adapter(Prefixed(), origin=lambda path: f"/mnt{path}", makes_loaders=False)
     assert "the origin '/origin/3' became '/mnt/origin/3'" in complaint(Prefixed())

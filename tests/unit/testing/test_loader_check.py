@@ -138,6 +138,36 @@ def test_an_unload_that_takes_apart_what_was_loaded_last() -> None:
     assert "when an attempt of the same loader that was given up had been unloaded" in told
 
 
+def test_loaders_that_share_what_they_load() -> None:
+    class Sharing(Good):
+        loaded: list[Model] = []  # noqa: RUF012 -- the fault
+
+        def load(self, context: LoadContext) -> Any:
+            model = super().load(context)
+            self.loaded.append(model)
+            self.own = [*getattr(self, "own", []), model]
+            return model
+
+        def unload(self, servable: Any) -> None:
+            for model in self.loaded:
+                model.closed |= model is servable or model not in self.own
+
+    told = complaint(Sharing)
+    assert "when a version that was loaded beside it by another loader had been unloaded" in told
+
+
+def test_what_a_cancelled_load_returns_can_be_unloaded() -> None:
+    def load(self: Any, context: LoadContext) -> Model:
+        self.cancelled = context.cancelled.is_set()
+        return Model()
+
+    def unload(self: Any, servable: Model) -> None:
+        assert not self.cancelled, "nothing was loaded"
+
+    told = complaint(broken(load=load, unload=unload))
+    assert "unload(servable) raised AssertionError: nothing was loaded" in told
+
+
 def test_a_loader_that_is_tied_to_one_thread() -> None:
     def load(self: Any, context: LoadContext) -> Model:
         self.home = threading.current_thread()

@@ -72,7 +72,12 @@ def test_the_ports_of_routers(port: int) -> None:
 
 def test_the_adapters() -> None:
     check_adapter(PythonModelAdapter(), bad_payload=3)
-    check_adapter(PrefixStoragePathAdapter("/mnt"), origin=lambda o: f"/mnt{o}", bad_payload=3)
+    check_adapter(
+        PrefixStoragePathAdapter("/mnt"),
+        origin=lambda o: f"/mnt{o}",
+        bad_payload=3,
+        makes_loaders=False,
+    )
     check_adapter(ErrorInjectingAdapter(UnimplementedError("not here")), rejects=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from servman.adapters.base import Outlet
 from servman.data import ServableData
-from servman.errors import NotFoundError, ServmanError
+from servman.errors import ClosedError, NotFoundError, ServmanError
 from servman.ids import ServableId
 from servman.testing import Spawned, check_source
 
@@ -41,11 +41,14 @@ class Good:
         self.shelf = shelf
         self.outlet: Outlet[Any] = Outlet()
         self.sent: dict[str, Any] = {}
+        self.closed = False
 
     def set_target(self, target: Any) -> None:
         self.outlet.set_target(target)
 
     def poll(self) -> None:
+        if self.closed:
+            raise ClosedError("the source was closed")
         try:
             found = self.shelf.look()
         except OSError:
@@ -63,7 +66,7 @@ class Good:
         return ServableData(ServableId(name, version), path, path)
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 def check(methods: dict[str, Any], **options: Any) -> None:
@@ -85,6 +88,14 @@ def test_a_source_that_keeps_its_promises_passes() -> None:
 def test_versions_that_cannot_be_made_payloads_of_are_in_order() -> None:
     failed = NotFoundError("gone")
     check({"entry": lambda _, n, v: ServableData.from_error(ServableId(n, v), failed, "/origin")})
+
+
+def test_payloads_that_are_no_paths_need_no_origin() -> None:
+    check({"entry": lambda _, n, v: ServableData(ServableId(n, v), [v])})
+
+
+def test_a_source_that_cannot_be_closed_is_in_order() -> None:
+    check({"close": None})
 
 
 def emit(versions: Callable[[str], Any]) -> Callable[..., None]:
@@ -185,6 +196,7 @@ def raising(*_: object) -> Any:
         ({"offer": overlapping}, "lists of one stream came at the same time"),
         ({"close": lambda self: self.outlet.emit("m", [])}, "closing it sent [('m', []), "),
         ({"close": raising}, "close() raised ServmanError"),
+        ({"close": lambda _: None}, "after close() it sent [('m', ["),
         ({"__init__": raising}, "make_source() raised ServmanError"),
     ],
 )
