@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple, final
 from servman.errors import ClosedError, FailedPreconditionError
 from servman.log import Log
 from servman.monitor.deadlines import Deadlines
-from servman.monitor.waiting import TaskWaiter, Verdict, Waiter, end_tasks
+from servman.monitor.stream import StreamView
+from servman.monitor.tasks import TaskWaiter, by_loop, end_tasks, stir_tasks
+from servman.monitor.waiting import Verdict, Waiter
 from servman.threads import Thread, spawn
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from servman.clock import Clock
-    from servman.monitor.stream import StreamView
 
 _log = Log(__name__)
 
@@ -57,16 +57,22 @@ class Dispatcher:
     3. No publisher is held up, however many streams a waiter is for.
     4. A waiter that was ended or withdrawn is not referred to any more.
 
+    Args:
+        clock: Where deadlines come from.
+        finish: Called on the thread at its end, when every wait was ended.
+
     Threads: any. The thread starts with the first waiter and ends with `close`.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, finish: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
+        self._finish = finish
         self._mailbox: queue.SimpleQueue[_Seen | _Missed | _Look | _Stop] = queue.SimpleQueue()
         # Guards changing everything below. No publisher takes it: somebody who waits for ten thousand
         # streams holds it for that long.
         self._lock = threading.Lock()
         self._waiters: dict[str, dict[Waiter, None]] = {}  # dicts as ordered sets
+        self._everywhere: dict[Waiter, None] = {}  # those who wait for whatever streams there are
         self._deadlines: Deadlines[Waiter] = Deadlines()
         self._thread: Thread | None = None
         self._closed = False
@@ -76,7 +82,7 @@ class Dispatcher:
 
         Takes no lock; called in the order of the events.
         """
-        if view.name in self._waiters:
+        if view.name in self._waiters or self._everywhere:
             self._mailbox.put(_Seen(number, view))
 
     def post_missed(self, waiter: Waiter, streams: Mapping[str, StreamView]) -> None:
@@ -113,7 +119,10 @@ class Dispatcher:
                 # Started under the lock so that `close` never misses a thread in the making.
                 self._thread = spawn("monitor-waits", self._run, owner=self)
             waiter.registered = True
-            for name in waiter.answer.question.streams:
+            names = waiter.answer.question.names
+            if names is None:
+                self._everywhere[waiter] = None
+            for name in names or ():
                 self._waiters.setdefault(name, {})[waiter] = None
             if waiter.deadline is not None and self._deadlines.add(waiter, waiter.deadline):
                 self._mailbox.put(_Look())
@@ -147,18 +156,40 @@ class Dispatcher:
                 _log.exception("the dispatcher could not handle %s", item)
             del item  # a frame pins what it names; see docs/concurrency.md
         self._end(self._all_waiters(), Verdict.CLOSED)
+        self._finish()
 
     def _next_deadline(self) -> float | None:
         with self._lock:
             return self._deadlines.next()
 
     def _decided(self, item: _Seen | _Missed) -> list[Waiter]:
+        """Show *item* to those whom it concerns; return whose waits are over, and stir the others."""
         if isinstance(item, _Missed):
-            waiter, streams = item
-            return [waiter] if waiter.registered and waiter.answer.look(streams) else []
+            return self._decided_meanwhile(item)
         with self._lock:
-            waiters = tuple(self._waiters.get(item.view.name, ()))
-        return [one for one in waiters if one.since < item.number and one.answer.see(item.view)]
+            waiters = (*self._waiters.get(item.view.name, ()), *self._everywhere)
+        decided: list[Waiter] = []
+        told: list[Waiter] = []
+        for one in waiters:
+            if one.since >= item.number:
+                continue
+            if one.answer.see(item.view):
+                decided.append(one)
+            elif one.course is not None:
+                told.append(one)
+        self._stir(told, {item.view.name: item.view})
+        return decided
+
+    def _decided_meanwhile(self, item: _Missed) -> list[Waiter]:
+        waiter, streams = item
+        if not waiter.registered:
+            return []
+        if waiter.answer.look(streams):
+            return [waiter]
+        names = waiter.answer.question.names
+        known = streams if names is None else names
+        self._stir([waiter], {name: streams.get(name) or StreamView(name) for name in known})
+        return []
 
     def _due(self) -> list[Waiter]:
         now = self._clock.monotonic()
@@ -167,21 +198,32 @@ class Dispatcher:
 
     def _all_waiters(self) -> list[Waiter]:
         with self._lock:
-            return list(dict.fromkeys(waiter for some in self._waiters.values() for waiter in some))
+            several = (self._everywhere, *self._waiters.values())
+            return list(dict.fromkeys(waiter for some in several for waiter in some))
 
     def _end(self, waiters: Iterable[Waiter], verdict: Verdict) -> None:
-        tasks: dict[asyncio.AbstractEventLoop, list[TaskWaiter]] = {}
+        tasks: list[TaskWaiter] = []
         for waiter in waiters:
             self.withdraw(waiter)
             if isinstance(waiter, TaskWaiter):
-                tasks.setdefault(waiter.loop, []).append(waiter)
+                tasks.append(waiter)
             else:
                 _end_one(waiter, verdict)
-        for loop, some in tasks.items():
+        for loop, some in by_loop(tasks).items():
             end_tasks(loop, some, verdict)
 
+    def _stir(self, waiters: Iterable[Waiter], views: Mapping[str, StreamView]) -> None:
+        """Have those who tell of their progress tell of *views*; who is about to tell needs no stir."""
+        stirred = [one for one in waiters if one.course is not None and one.course.put(views)]
+        for waiter in stirred:
+            if not isinstance(waiter, TaskWaiter):
+                waiter.stir()
+        for loop, some in by_loop(one for one in stirred if isinstance(one, TaskWaiter)).items():
+            stir_tasks(loop, some)
+
     def _remove_locked(self, waiter: Waiter) -> None:
-        for name in waiter.answer.question.streams:
+        self._everywhere.pop(waiter, None)
+        for name in waiter.answer.question.names or ():
             waiters = self._waiters.get(name, {})
             waiters.pop(waiter, None)
             if not waiters:

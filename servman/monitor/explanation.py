@@ -19,9 +19,28 @@ if TYPE_CHECKING:
 
 def explain(request: ServableRequest, view: StreamView, now: float) -> Reason:
     """Return what *view* tells of *request*; *now* is the wall clock, for the ages in the text."""
-    version = _telling_version(request, view)
+    version = telling_version(request, view)
     if version is None:
-        return _explain_nothing(view)
+        return _explain_nothing(request, view)
+    reason = _explain_version(version, view, now)
+    if request.label is None or reason.code is not ReasonCode.AVAILABLE:
+        return reason
+    if view.targets.get(request.label) == version:
+        return reason
+    text = f"{request} is to mean {view.name}:{version}, which is available, but does not yet"
+    return Reason(ReasonCode.WAITING, text, {"version": version})
+
+
+def explain_unsettled(request: ServableRequest, reason: Reason, view: StreamView) -> Reason:
+    """Return why *request*, a version, has not settled, where *reason* is why it is not available."""
+    wanted = view.aspired is None or request.version in view.aspired
+    if reason.code is not ReasonCode.AVAILABLE or wanted:
+        return reason
+    text = f"{request} is no longer aspired, and serves until it may go"
+    return Reason(ReasonCode.WAITING, text, reason.facts)
+
+
+def _explain_version(version: int, view: StreamView, now: float) -> Reason:
     state = view.states.get(version)
     ended = state is None or state.manager_state is ManagerState.END
     if ended and version in view.unstarted:
@@ -32,8 +51,10 @@ def explain(request: ServableRequest, view: StreamView, now: float) -> Reason:
     return _explain_state(state, view, now)
 
 
-def _telling_version(request: ServableRequest, view: StreamView) -> int | None:
+def telling_version(request: ServableRequest, view: StreamView) -> int | None:
     """Return the version whose state says most: the newest wanted one that has not failed."""
+    if request.label is not None:
+        return view.labels.get(request.label)
     if request.selector is Selector.SPECIFIC:
         return request.version
     wanted = view.aspired or view.states.keys()
@@ -43,7 +64,15 @@ def _telling_version(request: ServableRequest, view: StreamView) -> int | None:
     return max(hopeful or wanted, default=None)
 
 
-def _explain_nothing(view: StreamView) -> Reason:
+def _explain_nothing(request: ServableRequest, view: StreamView) -> Reason:
+    if request.label is not None and not view.empty:
+        known = ", ".join(sorted(view.labels)) or "none"
+        text = f"{view.name!r} has no label {request.label!r}; there are: {known}"
+        return Reason(ReasonCode.NO_LABEL, text, {"labels": dict(view.labels)})
+    return _explain_no_version(view)
+
+
+def _explain_no_version(view: StreamView) -> Reason:
     if view.aspired is None:
         return Reason(
             ReasonCode.NOT_CONFIGURED,
@@ -54,8 +83,8 @@ def _explain_nothing(view: StreamView) -> Reason:
 
 
 def _explain_unknown(version: int, view: StreamView) -> Reason:
-    if view.empty:
-        return _explain_nothing(view)
+    if not (view.aspired or view.states):
+        return _explain_no_version(view)
     wanted = sorted(view.states if view.aspired is None else view.aspired)
     kind = "known" if view.aspired is None else "aspired"
     text = f"{view.name}:{version} is not {kind}; {kind} of {view.name!r}: {_listed(wanted)}"

@@ -3,22 +3,24 @@
 A wait for AVAILABLE is decided by what is aspired, not by history: a version that ended earlier, was
 cancelled or is no longer wanted says nothing about the one that is awaited. Every other goal, and every
 goal where nothing on the bus has told what is aspired, is decided by the recorded states alone, as
-TensorFlow Serving does it.
+TensorFlow Serving does it. A label is decided by the version that it is to mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Self, final
 
 from servman.errors import InvalidArgumentError
 from servman.ids import AnyRequest, Selector, ServableId, ServableRequest
-from servman.monitor.stream import StreamView
 from servman.state import ManagerState, ServableState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    from servman.monitor.answer import Judgement
+    from servman.monitor.stream import StreamView
 
 Requests = AnyRequest | Iterable[AnyRequest]
 
@@ -34,11 +36,24 @@ class Decision:
 
 def decide(request: ServableRequest, goal: ManagerState, view: StreamView) -> Decision | None:
     """Return how *view* decides *request*, or None while it does not."""
+    if request.label is not None:
+        return _decide_label(request.label, goal, view)
     if goal is not ManagerState.AVAILABLE or view.aspired is None:
         return _decide_by_states(request, goal, view)
     if request.selector in (Selector.LATEST, Selector.EARLIEST):
         return _decide_any(request, view)
     return _decide_one(_chosen(request, view), view)
+
+
+def _decide_label(label: str, goal: ManagerState, view: StreamView) -> Decision | None:
+    """Decide for the version that *label* is to mean, which lookups by it have to find as well."""
+    version = view.labels.get(label)
+    if version is None:
+        return None
+    decision = decide(ServableRequest.specific(view.name, version), goal, view)
+    if decision is None or not decision.reached or goal is not ManagerState.AVAILABLE:
+        return decision
+    return decision if view.targets.get(label) == version else None
 
 
 def _decide_one(version: int | None, view: StreamView) -> Decision | None:
@@ -93,18 +108,19 @@ def _chosen(request: ServableRequest, view: StreamView) -> int | None:
 @final
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a wait asks: that every request comes to the goal.
+    """Asks that requests come to a goal.
 
     Attributes:
         requests: What is asked for, each once, in the caller's order.
         goal: The state in question.
-        fail_fast: Whether the first failure ends the wait; else it ends when every request is decided.
+        count: How many have to come to it, so that the wait ends when they have or no longer can; None:
+            all, and the wait ends when every request is decided.
         streams: The requests by the name of their stream.
     """
 
     requests: tuple[ServableRequest, ...]
     goal: ManagerState
-    fail_fast: bool = False
+    count: int | None = None
     streams: Mapping[str, tuple[ServableRequest, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,11 +131,27 @@ class Question:
         object.__setattr__(self, "streams", frozen)
 
     @classmethod
-    def of(cls, requests: Requests, goal: ManagerState, *, fail_fast: bool = False) -> Question:
+    def of(
+        cls,
+        requests: Requests,
+        goal: ManagerState,
+        *,
+        count: int | None = None,
+        fail_fast: bool = False,
+        labels: bool = False,
+    ) -> Self:
         """Make a question of what a caller passed in.
 
+        Args:
+            requests: One request or several.
+            goal: The state in question.
+            count: As the attribute.
+            fail_fast: Whether a *count* of None means all of them: the first failure then ends the wait.
+            labels: Whether requests by label are understood.
+
         Raises:
-            InvalidArgumentError: A request is none, or the goal is no `ManagerState`.
+            InvalidArgumentError: A request is none, the goal is no `ManagerState`, or there are not as
+                many requests as *count*.
         """
         if not isinstance(goal, ManagerState):
             raise InvalidArgumentError(f"a goal is a ManagerState, not {goal!r}")
@@ -127,46 +159,50 @@ class Question:
         several: Iterable[AnyRequest] = (
             (requests,) if one or not isinstance(requests, Iterable) else requests  # type: ignore[assignment] # `of` refuses what is no request
         )
-        return cls(tuple(dict.fromkeys(map(ServableRequest.of, several))), goal, fail_fast)
-
-
-@final
-class Answer:
-    """How far a question has come: the last decision of each request that has one.
-
-    Threads: one at a time; a waiter hands it from the thread that asks to the dispatcher and back.
-    """
-
-    def __init__(self, question: Question) -> None:
-        self.question = question
-        self.decisions: dict[ServableRequest, Decision] = {}
-        self._given_up = False
+        every = tuple(dict.fromkeys(map(ServableRequest.of, several)))
+        if not labels:
+            _refuse_labels(every)
+        if count is not None:
+            _check_count(count, len(every))
+        return cls(every, goal, len(every) if count is None and fail_fast else count)
 
     @property
-    def complete(self) -> bool:
-        """Whether the wait is over: every request is decided at one moment, or one failure is enough."""
-        return self._given_up or len(self.decisions) == len(self.question.requests)
+    def names(self) -> Collection[str]:
+        """The streams of the requests."""
+        return self.streams.keys()
 
-    @property
-    def reached(self) -> bool:
-        """Whether every request came to the goal."""
-        return len(self.decisions) == len(self.question.requests) and all(
-            decision.reached for decision in self.decisions.values()
+    def unseen(self) -> dict[str, Judgement]:
+        """Return the requests, of which none is decided; see `Asked`."""
+        return {
+            name: tuple((request, None) for request in requests)
+            for name, requests in self.streams.items()
+        }
+
+    def judge(self, view: StreamView) -> Judgement:
+        """Return how *view* decides the requests on its stream; see `Asked`."""
+        requests = self.streams[view.name]
+        if len(requests) == 1:  # as with most waits, and it takes half the time
+            (request,) = requests
+            return ((request, decide(request, self.goal, view)),)
+        return tuple((request, decide(request, self.goal, view)) for request in requests)
+
+    def arrange(self, _: Iterable[ServableRequest]) -> Iterable[ServableRequest]:
+        """Return the requests in the caller's order; see `Asked`."""
+        return self.requests
+
+
+def _check_count(count: int, total: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= total:
+        raise InvalidArgumentError(
+            f"a count is None (all) or an int from 1 to the number of different requests, here {total},"
+            f" not {count!r}"
         )
 
-    def look(self, streams: Mapping[str, StreamView]) -> bool:
-        """Decide every request anew; return whether the answer is complete."""
-        for name in self.question.streams:
-            self.see(streams.get(name) or StreamView(name))
-        return self.complete
 
-    def see(self, view: StreamView) -> bool:
-        """Decide the requests on this stream anew; return whether the answer is complete."""
-        for request in self.question.streams[view.name]:
-            decision = decide(request, self.question.goal, view)
-            if decision is None:
-                self.decisions.pop(request, None)
-            else:
-                self.decisions[request] = decision
-                self._given_up |= self.question.fail_fast and not decision.reached
-        return self.complete
+def _refuse_labels(requests: Iterable[ServableRequest]) -> None:
+    for request in requests:
+        if request.label is not None:
+            raise InvalidArgumentError(
+                f"{request} asks by label, which this monitor does not follow: ask for a version, or wait"
+                " on a ServerCore, or make the monitor with labels=True"
+            )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 
 from servman.errors import InvalidArgumentError
 from servman.monitor.stream import StreamView
-from servman.state import ManagerState, ServableState
+from servman.state import ManagerState, ServableState, StreamAspiration
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ class History:
     """The tables of a monitor.
 
     Nothing in it grows for ever: the log, the ended versions of a stream, and the streams with no
-    others have a bound, and a stream without a state that nobody aspires is forgotten.
+    others have a bound.
 
     Threads: one writer at a time, which the owner sees to; any thread may read. Readers take no lock, so
     that a signal handler or a finaliser may read as well: they see a slot of the table, which is
@@ -47,8 +47,10 @@ class History:
         if isinstance(event, ServableState):
             self._log.append(event)
             view = self.view(event.id.name).with_state(event, self._ended_capacity)
-        else:
+        elif isinstance(event, StreamAspiration):
             view = self.view(event.name).with_aspiration(event, self._ended_capacity)
+        else:
+            view = self.view(event.name).with_labels(event)
         self._replace(view)
         self.number += 1
         return view
@@ -57,9 +59,12 @@ class History:
         """Return the stream as it stands now; an empty view of an unknown one."""
         return self._streams.get(name) or StreamView(name)
 
-    def at_one_moment(self, names: Collection[str]) -> Mapping[str, StreamView]:
-        """Return a table in which the streams *names*, if known, stand as they did at one moment."""
-        if len(names) > 1:
+    def at_one_moment(self, names: Collection[str] | None) -> Mapping[str, StreamView]:
+        """Return a table in which the streams *names*, if known, stand as they did at one moment.
+
+        None means all that are known.
+        """
+        if names is None or len(names) > 1:
             return self._streams.copy()
         return {name: self.view(name) for name in names}
 
@@ -68,8 +73,9 @@ class History:
         return tuple(self._streams.copy())
 
     def forget_ended(self, name: str) -> None:
-        """Drop the versions of *name* that ended and are not aspired."""
-        self._replace(self.view(name).without_ended())
+        """Drop the versions of *name* that ended and are not aspired, and the stream if no more is left."""
+        view = self.view(name)
+        self._replace(StreamView(name) if view.ended else view.without_ended())
 
     def states(self, name: str) -> dict[int, ServableState]:
         """Return the last state of each version of *name*, highest version first."""

@@ -6,31 +6,29 @@ import threading
 from typing import TYPE_CHECKING, final
 
 from servman.clock import Clock, SystemClock, deadline_after
-from servman.errors import ClosedError, InvalidArgumentError
+from servman.errors import InvalidArgumentError
 from servman.forks import tie, watch
 from servman.ids import AnyRequest, ServableId
 from servman.log import Log
 from servman.monitor.dispatcher import Dispatcher
-from servman.monitor.explanation import explain
-from servman.monitor.goals import Answer, Question, Requests
+from servman.monitor.future import Futures, WaitFuture
+from servman.monitor.goals import Question, Requests
 from servman.monitor.history import History, live
-from servman.monitor.result import WaitResult, conclude, unavailable
-from servman.monitor.waiting import (
-    Notification,
-    TaskWaiter,
-    ThreadWaiter,
-    Verdict,
-    Waiter,
-)
+from servman.monitor.notification import Notification
+from servman.monitor.settlement import Settlement
+from servman.monitor.waiting import Verdict
+from servman.monitor.waits import Waits
 from servman.state import ManagerState, ServableState
 from servman.threads import WorkerPool, join, refuse_own_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from servman.events import Event, EventBus
     from servman.ids import ServableRequest
-    from servman.reasons import Explainer, Reason
+    from servman.monitor.progress import WaitProgress
+    from servman.monitor.result import WaitResult
+    from servman.reasons import Explainer
 
 _log = Log(__name__)
 
@@ -60,7 +58,9 @@ class ServableStateMonitor:
         ended_capacity: How many versions of a stream that ended and are not aspired are remembered,
             1 at least: a wait for END has to see it.
         ended_streams_capacity: How many streams are remembered, 1 at least, that hold nothing but
-            such versions; those that ended first are forgotten first.
+            such versions, or were aspired empty; those that ended first are forgotten first.
+        labels: Whether requests by label ("m@stable") are understood: what publishes on the bus tells of
+            labels, as the manager of a `ServerCore` does. Otherwise they are refused.
         clock: Where deadlines come from.
 
     Threads: any. Getters and waits with a timeout of 0 take no lock, so that signal handlers and
@@ -77,15 +77,18 @@ class ServableStateMonitor:
         log_capacity: int = 1000,
         ended_capacity: int = 10,
         ended_streams_capacity: int = 1000,
+        labels: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._bus = bus
         self._clock: Clock = clock or SystemClock()
         self._pool = WorkerPool("monitor-notify", _CALLBACK_THREADS, self._clock)
-        self._lock = threading.Lock()  # guards writing the history, and replacing the tuple below
+        self._lock = threading.Lock()  # guards writing the history, and who explains
         self._history = History(log_capacity, ended_capacity, ended_streams_capacity)
-        self._dispatcher = Dispatcher(self._clock)
-        self._explainers: tuple[Explainer, ...] = ()  # replaced, never changed
+        self._futures = Futures(self._clock)
+        self._dispatcher = Dispatcher(self._clock, self._futures.finish)
+        self._waits = Waits(self, self._history, self._lock, self._dispatcher, self._clock)
+        self._labels = labels
         bus.attach(self)
         tie(self, bus)
 
@@ -98,8 +101,8 @@ class ServableStateMonitor:
     def close(self, timeout: float | None = 30.0) -> None:
         """Record no more, and end every running and later wait with `ClosedError`.
 
-        Callbacks that have not begun are dropped. Getters keep answering. Idempotent. Not for signal
-        handlers and finalisers.
+        Callbacks of `notify_when` that have not begun are dropped; those of futures are called. Getters keep
+        answering. Idempotent. Not for signal handlers and finalisers.
 
         Blocks: until running callbacks have returned, for *timeout* seconds at most (None: for ever).
 
@@ -114,8 +117,10 @@ class ServableStateMonitor:
         self._pool.close()
         if dispatcher is not None:
             join(dispatcher, self._clock, deadline)
-        if not self._pool.join(deadline):
-            _log.warning("a callback of notify_when did not return within %s s", timeout)
+        else:
+            self._futures.finish()
+        if not (self._pool.join(deadline) and self._futures.join(deadline)):
+            _log.warning("a callback of a wait did not return within %s s", timeout)
 
     def get_state(self, id: ServableId) -> ServableState | None:
         """Return the last state of *id*, or None where none is remembered.
@@ -166,8 +171,7 @@ class ServableStateMonitor:
         It is called on threads that wait or call back, with no lock held. One that raises is logged
         and passed over.
         """
-        with self._lock:
-            self._explainers = (*self._explainers, explainer)
+        self._waits.add_explainer(explainer)
 
     def wait_until(
         self,
@@ -175,6 +179,8 @@ class ServableStateMonitor:
         goal: ManagerState = ManagerState.AVAILABLE,
         *,
         timeout: float | None = None,
+        count: int | None = None,
+        progress: Callable[[WaitProgress], None] | None = None,
     ) -> WaitResult:
         """Wait until every request is decided: it came to *goal*, or it will not.
 
@@ -182,38 +188,85 @@ class ServableStateMonitor:
             requests: One request or several; without any, the wait is over and reached at once.
             goal: The state to wait for.
             timeout: Seconds to wait; None waits for ever, 0 does not wait.
+            count: How many have to come to the goal, 1 for any of them: the wait ends when they have, or
+                when so many no longer can, for too many have failed. None: all, and the wait goes on until
+                each is decided.
+            progress: Called when the wait begins, and when what is decided or the state of what is pending
+                has changed, on this thread and with no lock held. While it runs nothing is queued up: it
+                is called once for what has changed meanwhile. What it raises is logged. A slow one
+                delays this wait, also beyond its deadline, and no other.
 
         Blocks: until decided or timed out.
         Threads: any but the monitor's dispatcher; callbacks and subscribers may.
             Signal handlers and finalisers may with a timeout of 0 only.
 
         Raises:
-            InvalidArgumentError: A request, the goal or the timeout is not one.
+            InvalidArgumentError: A request, the goal, the timeout, the count or the callback is not one.
             ClosedError: The monitor was closed, before or during the wait.
         """
-        return self._conclude(self._wait(Question.of(requests, goal), timeout))
+        question = Question.of(requests, goal, count=count, labels=self._labels)
+        return self._waits.conclude(self._waits.wait(question, timeout, progress))
 
     def wait_until_available(
-        self, *requests: AnyRequest, timeout: float | None = None
+        self,
+        *requests: AnyRequest,
+        timeout: float | None = None,
+        count: int | None = None,
+        progress: Callable[[WaitProgress], None] | None = None,
     ) -> dict[ServableRequest, ServableId]:
         """Wait until every request is AVAILABLE; return which version each came to mean.
 
         Args:
             requests: What to wait for; without any, returns at once.
             timeout: Seconds to wait; None waits for ever, 0 does not wait.
+            count: How many have to be available, 1 for any of them; None for all. Only those that are
+                will be in what is returned.
+            progress: As with `wait_until`.
 
-        Blocks: until all are available, the first has failed, or the time is up.
+        Blocks: until as many are available or no longer can be (of all: the first has failed), or the time
+            is up.
         Threads: any but the monitor's dispatcher; callbacks and subscribers may.
             Signal handlers and finalisers may with a timeout of 0 only.
 
         Raises:
             ServableUnavailableError: A version that is wanted has failed.
             WaitTimeoutError: The time was up. Both tell what is missing and why.
-            InvalidArgumentError: A request or the timeout is not one.
+            InvalidArgumentError: A request, the timeout, the count or the callback is not one.
             ClosedError: The monitor was closed, before or during the wait.
         """
-        question = Question.of(requests, ManagerState.AVAILABLE, fail_fast=True)
-        return self._available(self._wait(question, timeout), timeout)
+        question = self._all_available(requests, count)
+        return self._waits.available(self._waits.wait(question, timeout, progress), timeout)
+
+    def wait_until_settled(
+        self,
+        names: str | Iterable[str] = (),
+        *,
+        timeout: float | None = None,
+        progress: Callable[[WaitProgress], None] | None = None,
+    ) -> WaitResult:
+        """Wait until nothing is on its way in these streams.
+
+        Every version that is aspired is AVAILABLE or has failed, and every other one has ended. What is
+        held back, waits for a retry, or is only kept by open handles has not settled.
+
+        Args:
+            names: The streams; a name that nobody has ever aspired is pending until the deadline. Without
+                any: all that are known at each moment, which is none before the first is aspired.
+            timeout: Seconds to wait; None waits for ever, 0 does not wait.
+            progress: As with `wait_until`.
+
+        Blocks: until settled or timed out.
+        Threads: as `wait_until`.
+
+        Returns:
+            What is true where nothing has failed; `timed_out` tells that it has not settled. Its requests
+            are versions, or the latest of a stream by name of which nothing is known.
+
+        Raises:
+            InvalidArgumentError: A name, the timeout or the callback is not one.
+            ClosedError: The monitor was closed, before or during the wait.
+        """
+        return self._waits.conclude(self._waits.wait(Settlement.of(names), timeout, progress))
 
     async def wait_until_async(
         self,
@@ -221,21 +274,75 @@ class ServableStateMonitor:
         goal: ManagerState = ManagerState.AVAILABLE,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 -- as the blocking form, on the injected clock
+        count: int | None = None,
+        progress: Callable[[WaitProgress], None] | None = None,
     ) -> WaitResult:
-        """Wait as `wait_until` does, without blocking the loop. Cancelling the task ends the wait."""
-        return self._conclude(await self._wait_async(Question.of(requests, goal), timeout))
+        """Wait as `wait_until` does, without blocking the loop. Cancelling the task ends the wait.
+
+        *progress* is called on the loop's thread, which it must not block.
+        """
+        question = Question.of(requests, goal, count=count, labels=self._labels)
+        return self._waits.conclude(await self._waits.wait_async(question, timeout, progress))
 
     async def wait_until_available_async(
         self,
         *requests: AnyRequest,
         timeout: float | None = None,  # noqa: ASYNC109 -- as the blocking form, on the injected clock
+        count: int | None = None,
+        progress: Callable[[WaitProgress], None] | None = None,
     ) -> dict[ServableRequest, ServableId]:
         """Wait as `wait_until_available` does, without blocking the loop."""
-        question = Question.of(requests, ManagerState.AVAILABLE, fail_fast=True)
-        return self._available(await self._wait_async(question, timeout), timeout)
+        question = self._all_available(requests, count)
+        answer = await self._waits.wait_async(question, timeout, progress)
+        return self._waits.available(answer, timeout)
+
+    async def wait_until_settled_async(
+        self,
+        names: str | Iterable[str] = (),
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 -- as the blocking form, on the injected clock
+        progress: Callable[[WaitProgress], None] | None = None,
+    ) -> WaitResult:
+        """Wait as `wait_until_settled` does, without blocking the loop."""
+        answer = await self._waits.wait_async(Settlement.of(names), timeout, progress)
+        return self._waits.conclude(answer)
+
+    def wait_future(
+        self,
+        requests: Requests,
+        goal: ManagerState = ManagerState.AVAILABLE,
+        *,
+        timeout: float | None = None,
+        count: int | None = None,
+    ) -> WaitFuture:
+        """Begin to wait as `wait_until` does; return a future of its result. Never blocks.
+
+        It takes no thread, so that ten thousand at once are no burden. Cancelling it withdraws the wait;
+        one that is dropped waits on until it is decided, or its time is up. Its callbacks run on threads
+        of the monitor's, four at once, and may call anything of servman's but `close` of what runs them.
+
+        Args:
+            requests: One request or several.
+            goal: The state to wait for.
+            timeout: Seconds until the result says that the time was up; None: never, 0: at once.
+            count: As with `wait_until`.
+
+        Threads: any; not signal handlers and finalisers.
+
+        Raises:
+            InvalidArgumentError: A request, the goal, the timeout or the count is not one.
+            ClosedError: The monitor was closed. If that happens later, the future raises it.
+        """
+        question = Question.of(requests, goal, count=count, labels=self._labels)
+        return self._waits.wait_future(question, timeout, self._futures)
 
     def notify_when(
-        self, requests: Requests, goal: ManagerState, callback: Callable[[WaitResult], None]
+        self,
+        requests: Requests,
+        goal: ManagerState,
+        callback: Callable[[WaitResult], None],
+        *,
+        count: int | None = None,
     ) -> Notification:
         """Call *callback* once, when every request is decided, or now if it is.
 
@@ -244,6 +351,7 @@ class ServableStateMonitor:
             goal: The state to wait for.
             callback: Called with the result, on a thread of the monitor's; four may run at once. What it
                 raises is logged. It may call anything of servman's but `close` of what runs it.
+            count: As with `wait_until`.
 
         Threads: any; not signal handlers and finalisers.
 
@@ -251,90 +359,26 @@ class ServableStateMonitor:
             What calls it off: close it, or use it as a context manager. It may be dropped.
 
         Raises:
-            InvalidArgumentError: A request or the goal is not one, or *callback* cannot be called.
+            InvalidArgumentError: A request, the goal or the count is not one, or *callback* cannot be
+                called.
             ClosedError: The monitor was closed.
         """
         if not callable(callback):
             raise InvalidArgumentError(f"a callback is something to call, not {callback!r}")
         notification = Notification(
-            Question.of(requests, goal),
+            Question.of(requests, goal, count=count, labels=self._labels),
             callback,
             pool=self._pool,
             clock=self._clock,
-            conclude=self._conclude,
+            conclude=self._waits.conclude,
             withdraw=self._dispatcher.withdraw,
         )
         watch(self)
         watch(notification)
-        if self._begin(notification):
+        if self._waits.begin(notification):
             notification.end(Verdict.DECIDED)
         return notification
 
-    def _wait(self, question: Question, timeout: float | None) -> Answer:
-        deadline = deadline_after(self._clock, timeout)
-        waiter = ThreadWaiter(question, self._clock)
-        try:
-            if self._begin(waiter, lasting=timeout != 0):
-                return waiter.answer
-            return self._finish(waiter, waiter.wait(deadline))
-        finally:
-            self._dispatcher.withdraw(waiter)
-
-    async def _wait_async(self, question: Question, timeout: float | None) -> Answer:  # noqa: ASYNC109 -- see above
-        waiter = TaskWaiter(question, deadline_after(self._clock, timeout))
-        try:
-            if self._begin(waiter, lasting=timeout != 0):
-                return waiter.answer
-            return self._finish(waiter, await waiter.future)
-        finally:
-            self._dispatcher.withdraw(waiter)
-
-    def _begin(self, waiter: Waiter, *, lasting: bool = True) -> bool:
-        """Show *waiter* what is recorded; return whether the wait is over, else it goes on."""
-        self._dispatcher.check()
-        number = self._history.number
-        if self._look(waiter.answer) or not lasting:
-            return True
-        watch(self)
-        self._dispatcher.register(waiter)
-        with self._lock:
-            waiter.since = self._history.number
-            if waiter.since != number:
-                streams = self._history.at_one_moment(waiter.answer.question.streams)
-                self._dispatcher.post_missed(waiter, streams)
-        return False
-
-    def _finish(self, waiter: Waiter, verdict: Verdict) -> Answer:
-        if verdict is Verdict.CLOSED:
-            raise ClosedError("the monitor was closed during the wait")
-        if verdict is Verdict.DECIDED:
-            return waiter.answer
-        # The dispatcher may be writing to the waiter's own answer, and may be behind.
-        answer = Answer(waiter.answer.question)
-        self._look(answer)
-        return answer
-
-    def _look(self, answer: Answer) -> bool:
-        return answer.look(self._history.at_one_moment(answer.question.streams))
-
-    def _available(
-        self, answer: Answer, timeout: float | None
-    ) -> dict[ServableRequest, ServableId]:
-        result = self._conclude(answer)
-        if not result:
-            raise unavailable(answer, result, timeout)
-        return {request: answer.decisions[request].state.id for request in answer.question.requests}
-
-    def _conclude(self, answer: Answer) -> WaitResult:
-        return conclude(answer, self._explain)
-
-    def _explain(self, request: ServableRequest) -> Reason:
-        for explainer in self._explainers:
-            try:
-                reason = explainer.explain(request)
-            except Exception:  # noqa: BLE001 -- foreign code; the next one is asked
-                _log.exception("%r could not explain %s", explainer, request)
-            else:
-                if reason is not None:
-                    return reason
-        return explain(request, self._history.view(request.name), self._clock.wall())
+    def _all_available(self, requests: Requests, count: int | None) -> Question:
+        available = ManagerState.AVAILABLE
+        return Question.of(requests, available, count=count, fail_fast=True, labels=self._labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from servman.errors import ServableUnavailableError, ServmanError, WaitTimeoutError
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from servman.ids import ServableId, ServableRequest
-    from servman.monitor.goals import Answer
+    from servman.monitor.answer import Answer
+    from servman.monitor.goals import Decision
     from servman.reasons import Reason
     from servman.state import ServableState
 
@@ -22,11 +23,12 @@ class WaitResult:
     """How a wait ended. `bool()` of it is `reached`.
 
     Attributes:
-        reached: Every request came to the goal.
-        timed_out: The deadline came before every request was decided.
+        reached: Every request came to the goal, or as many as were asked for.
+        timed_out: The deadline came before that was decided.
         states: The state that decided, for every request that is decided.
         pending: The requests that are not decided.
         reasons: Why, for every request that is pending or has failed.
+        ids: The version that has come to the goal, for every request that one has.
 
     Threads: never changes; any thread.
     """
@@ -36,6 +38,7 @@ class WaitResult:
     states: Mapping[ServableId, ServableState]
     pending: tuple[ServableRequest, ...]
     reasons: Mapping[ServableRequest, Reason]
+    ids: Mapping[ServableRequest, ServableId] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.reached
@@ -43,42 +46,38 @@ class WaitResult:
 
 def conclude(answer: Answer, explain: Callable[[ServableRequest], Reason]) -> WaitResult:
     """Make the result of *answer*; *explain* is asked about each request that is missing."""
-    decisions = answer.decisions
-    requests = answer.question.requests
+    table = answer.table()
+    decisions = [decision for decision in table.values() if decision is not None]
+    missing = [request for request, one in table.items() if one is None or not one.reached]
     return WaitResult(
         reached=answer.reached,
         timed_out=not answer.complete,
-        states={decision.state.id: decision.state for decision in decisions.values()},
-        pending=tuple(request for request in requests if request not in decisions),
-        reasons={request: explain(request) for request in missing(answer)},
+        states={decision.state.id: decision.state for decision in decisions},
+        pending=tuple(request for request in missing if table[request] is None),
+        reasons={request: explain(request) for request in missing},
+        ids={request: one.state.id for request, one in table.items() if one and one.reached},
     )
-
-
-def missing(answer: Answer) -> list[ServableRequest]:
-    """Return the requests that are pending or have failed, in the caller's order."""
-    decisions = answer.decisions
-    return [
-        request
-        for request in answer.question.requests
-        if request not in decisions or not decisions[request].reached
-    ]
 
 
 def unavailable(answer: Answer, result: WaitResult, timeout: float | None) -> ServmanError:
-    """Return the error that tells a caller who wanted everything what is missing, and why."""
-    text = "".join(
-        f"\n  {_line(request, reason)}{_cause(answer, request, reason)}"
+    """Return the error that tells a caller what is missing of what was wanted, and why."""
+    table = answer.table()
+    text = "; missing:" + "".join(
+        f"\n  {_line(request, reason)}{_cause(table[request], reason)}"
         for request, reason in result.reasons.items()
     )
+    count, total = answer.question.count or 0, len(table)
     if result.timed_out:
+        what = "not everything was" if count == total else f"fewer than {count} of {total} were"
         return WaitTimeoutError(
-            f"not everything was available within {timeout:g} s; missing:{text}",
+            f"{what} available within {timeout:g} s{text}",
             states=result.states,
             reasons=result.reasons,
         )
-    failed = ", ".join(str(request) for request in result.reasons if request in answer.decisions)
+    failed = ", ".join(str(request) for request in result.reasons if table[request] is not None)
+    can = "" if count == total else f", as fewer than {count} of {total} can become available"
     return ServableUnavailableError(
-        f"{failed} failed, which ended the wait; missing:{text}",
+        f"{failed} failed, which ended the wait{can}{text}",
         states=result.states,
         reasons=result.reasons,
     )
@@ -90,9 +89,8 @@ def _line(request: ServableRequest, reason: Reason) -> str:
     return text if text.startswith(f"{request} ") else f"{request}: {text}"
 
 
-def _cause(answer: Answer, request: ServableRequest, reason: Reason) -> str:
-    """Return the error that decided *request* where its reason does not carry one."""
-    decision = answer.decisions.get(request)
+def _cause(decision: Decision | None, reason: Reason) -> str:
+    """Return the error that decided a request where its reason does not carry one."""
     if decision is None or decision.state.error is None or reason.error is not None:
         return ""
     return f" (it ended with: {decision.state.error})"

@@ -12,6 +12,8 @@ from servman.state import ManagerState, ServableState, StreamAspiration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from servman.state import StreamLabels
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class StreamView:
         aspired: The versions that a manager has taken up; None while nobody has told.
         unstarted: The aspired versions whose present incarnation has not shown itself: an END
             recorded for one of them belongs to an earlier incarnation.
+        labels: Each label that is wanted, and the version that it is to mean.
+        targets: Each label by which lookups find a version, and that version.
 
     Threads: immutable; any thread.
     """
@@ -32,16 +36,18 @@ class StreamView:
     states: Mapping[int, ServableState] = field(default_factory=dict)
     aspired: frozenset[int] | None = None
     unstarted: frozenset[int] = frozenset()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    targets: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing in it worth remembering."""
-        return not self.states and not self.aspired
+        """Whether nothing is known of it."""
+        return not self.states and self.aspired is None and not self.labels
 
     @property
     def ended(self) -> bool:
-        """Whether every version in it has ended, and none is aspired."""
-        return not self.aspired and all(
+        """Whether every version in it has ended, and neither a version nor a label is wanted."""
+        return not (self.aspired or self.labels) and all(
             state.manager_state is ManagerState.END for state in self.states.values()
         )
 
@@ -71,7 +77,7 @@ class StreamView:
             unstarted -= {version}
         elif state.manager_state is ManagerState.END:
             _drop_ended(states, self.aspired, ended_capacity)
-        return StreamView(self.name, states, self.aspired, unstarted)
+        return StreamView(self.name, states, self.aspired, unstarted, self.labels, self.targets)
 
     def with_aspiration(self, aspiration: StreamAspiration, ended_capacity: int) -> StreamView:
         """Return the view after *aspiration*, with at most so many versions that ended for good."""
@@ -80,7 +86,11 @@ class StreamView:
         unstarted = (self.unstarted & aspired) | {v for v in brought if not self._available(v)}
         states = dict(self.states)
         _drop_ended(states, aspired, ended_capacity)
-        return StreamView(self.name, states, aspired, unstarted)
+        return StreamView(self.name, states, aspired, unstarted, self.labels, self.targets)
+
+    def with_labels(self, labels: StreamLabels) -> StreamView:
+        """Return the view after *labels*."""
+        return dataclasses.replace(self, labels=labels.wanted, targets=labels.targets)
 
     def without_ended(self) -> StreamView:
         """Return the view without the versions that ended and are not aspired."""

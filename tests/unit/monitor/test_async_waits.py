@@ -272,9 +272,9 @@ def test_an_abandoned_wait_may_be_collected_by_a_thread_that_holds_the_lock(
     task = abandoned(monitor)
     gone = weakref.ref(task)
     available(bus, M1)
-    assert Spawned(lambda: monitor.wait_until("m")).result()
-    while monitor._dispatcher._waiters:
-        Spawned(lambda: monitor.wait_until("m")).result()
+    later = monitor.wait_future("n")
+    available(bus, ServableId("n", 1))
+    assert later.result(WATCHDOG)  # by now the dispatcher has let go of what it ended before
     del task
 
     def collect() -> None:

@@ -13,7 +13,8 @@ from servman.clock import Clock
 from servman.errors import FailedPreconditionError, LoadFailedError, ResourceExhaustedError
 from servman.events import EventBus
 from servman.ids import ServableId, ServableRequest
-from servman.monitor.goals import Answer, Question, decide
+from servman.monitor.answer import Answer
+from servman.monitor.goals import Question, decide
 from servman.monitor.monitor import ServableStateMonitor
 from servman.monitor.stream import StreamView
 from servman.monitor.waiting import Verdict, Waiter
@@ -146,7 +147,7 @@ def test_a_wait_on_the_dispatchers_own_thread_is_refused(
             errors.append(error)
 
     waiter = Recorded(Question.of("m", AVAILABLE), wait)
-    assert not monitor._begin(waiter)
+    assert not monitor._waits.begin(waiter)
     publish(bus, M1, AVAILABLE)
     assert waiter.verdicts.get(timeout=WATCHDOG) is Verdict.DECIDED
     assert "monitor-waits" in str(errors[0])
@@ -158,7 +159,7 @@ def test_the_dispatcher_survives_what_cannot_happen(
     def explode() -> None:
         raise ValueError("boom")
 
-    assert not monitor._begin(Recorded(Question.of("m", AVAILABLE), explode))
+    assert not monitor._waits.begin(Recorded(Question.of("m", AVAILABLE), explode))
     waiting = Spawned(lambda: monitor.wait_until("n"))
     publish(bus, M1, AVAILABLE)
     publish(bus, ServableId("n", 1), AVAILABLE)
@@ -180,7 +181,7 @@ def test_what_is_published_between_the_look_and_the_registration_is_not_lost(
 
     monkeypatch.setattr(monitor._history, "at_one_moment", then_publish)
     waiter = Recorded(Question.of(["m", "n"], AVAILABLE))
-    assert not monitor._begin(waiter)
+    assert not monitor._waits.begin(waiter)
     assert waiter.verdicts.get(timeout=WATCHDOG) is Verdict.DECIDED
     assert waiter.answer.reached
 
@@ -202,13 +203,13 @@ def test_no_publisher_waits_for_a_wait_that_is_being_registered_or_withdrawn(
 ) -> None:
     names = [f"m{number}" for number in range(5)]
     waiter = Recorded(Question.of(names, AVAILABLE))
-    for change in (monitor._begin, monitor._dispatcher.withdraw):
+    for change in (monitor._waits.begin, monitor._dispatcher.withdraw):
         with monitor._dispatcher._lock:  # it is at it
             changing = Spawned(lambda change=change: change(waiter))  # type: ignore[misc] # mypy: lambda default
             Spawned(lambda: publish(bus, ServableId("m0", 1), START)).result()
             assert not changing.done
         changing.result()
-        assert waiter.registered == (change == monitor._begin)
+        assert waiter.registered == (change == monitor._waits.begin)
 
 
 def test_a_wait_that_cannot_be_registered_leaves_nothing_behind(
@@ -221,7 +222,7 @@ def test_a_wait_that_cannot_be_registered_leaves_nothing_behind(
     with monkeypatch.context() as patched:
         patched.setattr(Thread, "start", refuse)
         with pytest.raises(ResourceExhaustedError, match="monitor-waits"):
-            monitor._begin(waiter)
+            monitor._waits.begin(waiter)
     assert monitor._dispatcher._waiters == {}
     assert not waiter.registered
 
@@ -240,7 +241,7 @@ def test_the_dispatcher_survives_whatever_it_meets(
     waiter = Recorded(Question.of("m", AVAILABLE))
     monkeypatch.setattr(waiter.answer, "see", explode)
     monkeypatch.setattr(waiter.answer, "look", lambda _: False)
-    assert not monitor._begin(waiter)
+    assert not monitor._waits.begin(waiter)
     waiting = Spawned(lambda: monitor.wait_until("n"))
     publish(bus, M1, AVAILABLE)
     publish(bus, ServableId("n", 1), AVAILABLE)
@@ -277,7 +278,7 @@ def test_at_random_moments_every_wait_is_decided_by_the_first_event_that_decides
             goal = chance.choice([START, LOADING, AVAILABLE, AVAILABLE, END])
             if decide(request, goal, view) is None:
                 waiter = Recorded(Question((request,), goal))
-                assert not monitor._begin(waiter)
+                assert not monitor._waits.begin(waiter)
                 expected.append((waiter, request, goal, None))
         event = random_event(chance)
         bus.publish(event)

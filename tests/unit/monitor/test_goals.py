@@ -4,7 +4,8 @@ import pytest
 
 from servman.errors import InvalidArgumentError, LoadCancelledError, LoadFailedError, ServmanError
 from servman.ids import AnyRequest, ServableId, ServableRequest
-from servman.monitor.goals import Answer, Question, decide
+from servman.monitor.answer import Answer
+from servman.monitor.goals import Question, decide
 from servman.monitor.stream import StreamView
 from servman.state import ManagerState, ServableState, StreamAspiration
 

@@ -105,14 +105,14 @@ def test_forgetting_drops_what_ended_and_is_not_aspired(
     }
 
 
-def test_streams_nobody_aspires_vanish_from_memory(bus: EventBus) -> None:
+def test_streams_that_nobody_aspires_are_forgotten_when_asked_to(bus: EventBus) -> None:
     monitor = ServableStateMonitor(bus)
     for name in ("unaspired", "forgotten"):
         aspire(bus, name, 1)
     aspire(bus, "unaspired")
     publish(bus, "forgotten", 1, START, END)
     aspire(bus, "forgotten")
-    assert monitor._history.names() == ("forgotten",)
+    assert monitor._history.names() == ("unaspired", "forgotten")
     monitor.forget_ended()
     assert monitor._history.names() == ()
 
@@ -136,7 +136,8 @@ def test_streams_that_came_and_went_do_not_accumulate(bus: EventBus) -> None:
         publish(bus, f"m{number}", 1, START, AVAILABLE)
         aspire(bus, f"m{number}")
         publish(bus, f"m{number}", 1, UNLOADING, END)
-    assert set(monitor._history.names()) == {"wanted", "live", "m48", "m49"}
+        aspire(bus, f"nothing{number}")
+    assert set(monitor._history.names()) == {"wanted", "live", "m49", "nothing49"}
     assert len(monitor._history._ended) == 2
 
 

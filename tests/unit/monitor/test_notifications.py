@@ -14,8 +14,8 @@ from servman.errors import (
 from servman.events import EventBus
 from servman.ids import ServableId
 from servman.monitor.monitor import ServableStateMonitor
+from servman.monitor.notification import Notification
 from servman.monitor.result import WaitResult
-from servman.monitor.waiting import Notification
 from servman.state import ManagerState, ServableState
 from servman.testing import Spawned
 from servman.testing.clock import WATCHDOG

@@ -116,8 +116,8 @@ def test_forgetting_drops_ends_that_are_not_aspired() -> None:
     assert after((2, END)).without_ended().empty
 
 
-def test_a_view_is_empty_without_states_and_aspired_versions() -> None:
+def test_a_view_is_empty_while_nobody_has_told_anything_of_it() -> None:
     assert StreamView("m").empty
-    assert after(set()).empty
+    assert not after(set()).empty
     assert not after({1}).empty
     assert not after((1, END)).empty
