@@ -1,24 +1,73 @@
-"""What a server is configured to serve, how it does it, and the checks on both."""
+"""What a server is configured to serve: plain data, which `validation` checks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import TYPE_CHECKING, final
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import TYPE_CHECKING, Final, final
 
-from servman.adapters import is_registered, registered_platforms
-from servman.errors import InvalidArgumentError
-from servman.ids import check_name
-from servman.manager import AvailabilityPreservingPolicy
-from servman.sources import All, Latest, Specific
+from servman.sources import Latest, immediate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from servman.clock import Clock
     from servman.manager import AspiredVersionPolicy
     from servman.manager.backoff import RetryInterval
-    from servman.sources import VersionPolicy
+    from servman.sources import Completeness, VersionPolicy
+
+
+@final
+class VersionLabels(Mapping[str, int]):
+    """The labels of a model, each with the version that it should name. Equal to any mapping of the same.
+
+    Threads: immutable; any thread.
+    """
+
+    __slots__ = ("_versions",)
+
+    def __init__(self, versions: Mapping[str, int]) -> None:
+        self._versions = dict(versions)
+
+    def __getitem__(self, label: str) -> int:
+        return self._versions[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._versions)
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, VersionLabels):
+            return self._versions == other._versions
+        return isinstance(other, Mapping) and self._versions == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._versions.items()))
+
+    def __reduce__(self) -> tuple[type[VersionLabels], tuple[dict[str, int]]]:
+        return VersionLabels, (self._versions,)
+
+    def __repr__(self) -> str:
+        return repr(self._versions)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LoggingConfig:
+    """Which requests to a model a server writes down, and where.
+
+    Attributes:
+        filename_prefix: The beginning of the path of a file, to which ".tfrecord" is added. Each record is a
+            `tensorflow.serving.PredictionLog`. Several models may have the same.
+        sampling_rate: The share of the requests that is written: 0.0 none, 1.0 all.
+
+    Threads: immutable; any thread.
+    """
+
+    filename_prefix: str
+    sampling_rate: float = 1.0
 
 
 @final
@@ -27,11 +76,28 @@ class ModelConfig:
     """A model to serve. Holds any values of the right types; `ServerCore` checks them.
 
     Attributes:
-        name: What requests call it.
-        base_path: The absolute path of the directory that holds its numbered version directories. It need
-            not exist yet.
-        platform: What loads it: "tensorflow", "python", or what `register_platform` was given.
-        version_policy: Which of the versions on disk are served.
+        name: What requests call it: a text that is not empty and holds neither ":" nor "@".
+        base_path: The path of the directory that holds its numbered version directories: an absolute one, or,
+            where the `ServerConfig` has a `root_dir`, one below that. It need not exist yet.
+        platform: What loads it: "tensorflow", "python", or what `register_platform` was given. It
+            cannot change while the model is configured.
+        version_policy: Which of the versions on disk are served: `Latest(n)`, `All()` or `Specific(...)`.
+        version_labels: The versions that "name@label" asks for, by label; any mapping is kept as one that
+            cannot be changed. A version need not be there yet: the label moves once it is available.
+        max_num_load_retries: How often a failed load is repeated. None: what the options say.
+        load_retry_interval: Seconds between attempts, or an `ExponentialBackoff`. None: what the
+            options say.
+        completeness: When a version directory is complete: `immediate`, `settled(seconds)`,
+            `marker(name)` or a function of yours.
+        servable_versions_always_present: Whether what is served is kept when all versions vanish at once.
+            None: what the options say.
+        fail_if_zero_versions_at_startup: Whether `start` raises when there is no version. None: what
+            the options say.
+        aspired_version_policy: Decides the order of loads and unloads. None: what the options say.
+        required: Whether the server is unready without it.
+        memory_bytes: How much main memory each version takes, in place of the loader's own estimate. None:
+            the loader is asked.
+        logging: Which requests to it a server writes down. None: none.
 
     Threads: immutable; any thread.
     """
@@ -40,6 +106,27 @@ class ModelConfig:
     base_path: str
     platform: str = "tensorflow"
     version_policy: VersionPolicy = field(default_factory=Latest)
+    version_labels: Mapping[str, int] = field(default_factory=dict)
+    _: KW_ONLY
+    max_num_load_retries: int | None = None
+    load_retry_interval: RetryInterval | None = None
+    completeness: Completeness = immediate
+    servable_versions_always_present: bool | None = None
+    fail_if_zero_versions_at_startup: bool | None = None
+    aspired_version_policy: AspiredVersionPolicy | None = None
+    required: bool = True
+    memory_bytes: int | None = None
+    logging: LoggingConfig | None = None
+
+    def __post_init__(self) -> None:
+        labels: object = self.version_labels
+        if isinstance(labels, Mapping) and not isinstance(labels, VersionLabels):
+            object.__setattr__(
+                self, "version_labels", VersionLabels(labels) if labels else _NO_LABELS
+            )
+
+
+_NO_LABELS: Final = VersionLabels({})
 
 
 @final
@@ -49,132 +136,44 @@ class ServerConfig:
 
     Attributes:
         models: Their configurations; any iterable is kept as a tuple.
+        root_dir: The absolute path of the directory that relative base paths are below. None: there are
+            none.
+        storage_path_prefix: What is put before the path of every version that goes to a loader, for where
+            the storage is seen under another path by whoever loads than by whoever looks.
         generation: Which configuration of a core it is. Set by the core, and no part of equality.
+        origin: Who asked for it: "call", "file" or "rpc". Set by the core, and no part of equality.
 
     Threads: immutable; any thread.
     """
 
     models: Sequence[ModelConfig] = ()
-    generation: int = field(default=0, compare=False, kw_only=True)
+    _: KW_ONLY
+    root_dir: str | None = None
+    storage_path_prefix: str = ""
+    generation: int = field(default=0, compare=False)
+    origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(self.models))
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerCoreOptions:
-    """How a core works, whatever it serves.
+def resolved(config: ServerConfig) -> ServerConfig:
+    """Return *config*, which was checked, with every base path made absolute; itself if all of them are.
 
-    Attributes:
-        platforms: The platforms to enable. Models of another registered platform end with an error that
-            says so. "python" runs code from the model directory and so must be asked for. Default:
-            "tensorflow".
-        poll_interval: Seconds between looks at each base path. 0 looks once at start, a negative one never
-            by itself; file events are followed all the same while *watch* is on. Default 1, as
-            tensorflow_model_server.
-        watch: Whether file events in the base paths are followed, so that a version is noticed within
-            milliseconds. Default True.
-        fail_if_zero_versions_at_startup: Let `start` raise when a model has no version, as the option of
-            TensorFlow Serving does. Default False.
-        servable_versions_always_present: Keep what is served when all versions of a model vanish at once.
-            Default False, as in TensorFlow Serving: they are unloaded.
-        aspired_version_policy: Decides the order of loads and unloads. Default: keep something serving.
-        num_load_threads: How many loads may run at once. Default 4.
-        num_unload_threads: How many unloads may run at once. Default 2.
-        max_num_load_retries: How often a failed load is repeated. Default 5.
-        load_retry_interval: Seconds between attempts, or an `ExponentialBackoff`. Default 60. A version whose
-            files change is tried again at once.
-        load_timeout: Seconds after which a load that has not returned ends its version. Default None: never.
-        total_model_memory_limit_bytes: How much memory models may take together, by their loaders' estimates.
-            A load that does not fit waits for what is on its way out, else it fails, until memory is
-            returned. Default None: nothing is estimated.
-        log_capacity: How many events the monitor keeps for `get_log`. Default 1000.
-        clock: The time; None for the machine's.
-
-    Threads: immutable; any thread.
+    What is kept and shown is what the user has written; this is for whoever reads the paths.
     """
-
-    platforms: tuple[str, ...] = ("tensorflow",)
-    poll_interval: float = 1.0
-    watch: bool = True
-    fail_if_zero_versions_at_startup: bool = False
-    servable_versions_always_present: bool = False
-    aspired_version_policy: AspiredVersionPolicy = field(
-        default_factory=AvailabilityPreservingPolicy
-    )
-    num_load_threads: int = 4
-    num_unload_threads: int = 2
-    max_num_load_retries: int = 5
-    load_retry_interval: RetryInterval = 60.0
-    load_timeout: float | None = None
-    total_model_memory_limit_bytes: int | None = None
-    log_capacity: int = 1000
-    clock: Clock | None = None
+    root = config.root_dir
+    if root is None or all(is_absolute(model.base_path) for model in config.models):
+        return config
+    return replace(config, models=[_below(root, model) for model in config.models])
 
 
-def check(config: ServerConfig, options: ServerCoreOptions) -> None:
-    """Find every fault of *config*, and of what *options* say about it.
-
-    Raises:
-        InvalidArgumentError: There are faults; the error lists all of them.
-    """
-    if not isinstance(config, ServerConfig):
-        raise InvalidArgumentError(f"{config!r} is no ServerConfig; pass ServerConfig([...])")
-    faults = [*_option_faults(options), *_config_faults(config)]
-    if faults:
-        raise InvalidArgumentError("the configuration cannot be used: " + "; ".join(faults))
+def is_absolute(path: str) -> bool:
+    """Return whether *path* means the same whatever the current directory is."""
+    return os.path.isabs(path)  # noqa: PTH117 -- a Path for each of 10,000 models takes its time
 
 
-def _config_faults(config: ServerConfig) -> Iterator[str]:
-    seen: list[object] = []
-    models: Sequence[object] = config.models
-    for index, model in enumerate(models):
-        where = f"models[{index}]"
-        if not isinstance(model, ModelConfig):
-            yield f"{where} is {model!r}, not a ModelConfig"
-            continue
-        for fault in _model_faults(model):
-            yield f"{where} ({model.name!r}): {fault}"
-        if model.name in seen:
-            yield f"{where} ({model.name!r}): another model has this name; rename one"
-        seen.append(model.name)
-
-
-def _option_faults(options: ServerCoreOptions) -> Iterator[str]:
-    interval: object = options.poll_interval
-    if not isinstance(interval, int | float):
-        yield f"options.poll_interval is {interval!r}; give seconds"
-    platforms: object = options.platforms
-    if isinstance(platforms, str):
-        yield f"options.platforms is a text; write ({platforms!r},)"
-        return
-    for platform in options.platforms:
-        if not _is_platform(platform):
-            yield f"options.platforms: {_unknown(platform)}"
-
-
-def _model_faults(model: ModelConfig) -> Iterator[str]:
-    try:
-        check_name(model.name)
-    except InvalidArgumentError as error:
-        yield str(error)
-    path: object = model.base_path
-    if not isinstance(path, str):
-        yield f"the base path {path!r} is no text; pass a str"
-    elif not PurePath(path).is_absolute() or "\0" in path:
-        yield f'the base path {path!r} is not an absolute path; write it out ("~" is not expanded)'
-    if not _is_platform(model.platform):
-        yield _unknown(model.platform)
-    policy: object = model.version_policy
-    if not isinstance(policy, Latest | All | Specific):
-        yield f"{policy!r} is not a version policy; use Latest(n), All() or Specific(...)"
-
-
-def _is_platform(name: object) -> bool:
-    return isinstance(name, str) and is_registered(name)
-
-
-def _unknown(platform: object) -> str:
-    known = ", ".join(sorted(registered_platforms()))
-    return f"no platform is called {platform!r}; register_platform() adds one to {known}"
+def _below(root: str, model: ModelConfig) -> ModelConfig:
+    if is_absolute(model.base_path):
+        return model
+    return replace(model, base_path=os.path.join(root, model.base_path))  # noqa: PTH118 -- keeps the spelling

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
-import operator
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final, overload
 
 from servman.clock import Clock, SystemClock, deadline_after
-from servman.core.config import ServerConfig, ServerCoreOptions, check
-from servman.core.diagnosis import Diagnosis
-from servman.core.pipeline import Pipeline
-from servman.errors import ClosedError, NotFoundError
-from servman.events import EventBus
+from servman.core.config import ServerConfig
+from servman.core.config_file import ConfigFile
+from servman.core.examiner import Examiner
+from servman.core.explainer import ConfigExplainer, LabelExplainer, OnItsWay
+from servman.core.options import ServerCoreOptions
+from servman.core.planner import Planner
+from servman.core.readiness import Probes, Readiness
+from servman.core.reconfiguring import Reconfiguring
+from servman.core.reloader import Reloader
+from servman.core.stages import Stages
+from servman.core.transition import change_in_words
+from servman.core.validation import check
+from servman.core.waiting import Waiting
+from servman.errors import ClosedError, FailedPreconditionError, NotFoundError
 from servman.forks import tie
-from servman.ids import AnyRequest, ServableId, ServableRequest
-from servman.manager import AspiredVersionsManager, CloseReport, ResourceTracker
-from servman.monitor import ServableStateMonitor
+from servman.ids import AnyRequest, ServableRequest
 from servman.reasons import Reason, ReasonCode, first_reason
-from servman.resources import MAIN_MEMORY, ResourceAllocation
 from servman.state import ManagerState
 from servman.threads import refuse_own_thread
 
@@ -28,21 +30,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from servman.core.config import ModelConfig
+    from servman.core.config_actor import ConfigFileStatus
+    from servman.core.configuration import Accepted
+    from servman.core.diagnosis import Diagnosis
+    from servman.core.transition import Transition
     from servman.errors import ServmanError
-    from servman.manager import ServableHandle
-    from servman.monitor import WaitResult
+    from servman.events import EventBus
+    from servman.manager import AspiredVersionsManager, CloseReport, ServableHandle
+    from servman.monitor import ServableStateMonitor, WaitResult
 
 T = TypeVar("T")
 
-_NAMED: Final = 10
-"""How many models a text names at most."""
-
-_LEAST: Final = 0.5
-"""Seconds that a stage is given to end its idle threads, even if the deadline has come."""
-
 
 @final
-class ServerCore:
+class ServerCore(Reconfiguring, Waiting):
     """Serves the models of a configuration: loads their versions as they appear, and hands out handles.
 
     1. `start` never waits for a model: wait with `wait_until_available`, which always comes back with
@@ -69,39 +70,55 @@ class ServerCore:
     def __init__(
         self, config: ServerConfig | None = None, *, options: ServerCoreOptions | None = None
     ) -> None:
-        config, options = config or ServerConfig(), options or ServerCoreOptions()
+        config = ServerConfig() if config is None else config
+        options = ServerCoreOptions() if options is None else options
         check(config, options)
-        self._config = config
-        by_name = operator.attrgetter("name")
-        self._models = {model.name: model for model in sorted(config.models, key=by_name)}
         self._clock: Clock = options.clock or SystemClock()
-        self._event_bus = EventBus(clock=self._clock)
-        self._monitor = ServableStateMonitor(
-            self._event_bus, log_capacity=options.log_capacity, clock=self._clock
-        )
-        self._manager = AspiredVersionsManager(
-            policy=options.aspired_version_policy,
-            event_bus=self._event_bus,
-            num_load_threads=options.num_load_threads,
-            num_unload_threads=options.num_unload_threads,
-            max_num_load_retries=options.max_num_load_retries,
-            load_retry_interval=options.load_retry_interval,
-            load_timeout=options.load_timeout,
-            resource_tracker=_memory(options),
-            clock=self._clock,
-        )
-        self._pipeline = Pipeline(config, options, self._manager, self._clock)
+        self._stages = Stages(config, options, self._clock)
+        self._manager, self._monitor = self._stages.manager, self._stages.monitor
+        self._pipeline, configuration = self._stages.pipeline, self._stages.configuration
+        self._on_its_way = OnItsWay(configuration)
         # From what stands nearest to serving outwards, but for what makes all the rest pointless.
         self._explainers = (
-            _ConfigExplainer(self, self._models, self._pipeline.rejected),
+            ConfigExplainer(self, self._pipeline.platforms),
+            LabelExplainer(self._manager, self._pipeline),
             self._manager,
-            self._pipeline.source,
+            self._pipeline,
+            self._on_its_way,
         )
         for explainer in self._explainers:
             self._monitor.add_explainer(explainer)
+        self._reloader = Reloader(
+            self._stages,
+            explain=self._reason,
+            note=self._note_config,
+            options=options,
+            clock=self._clock,
+        )
+        self._planner = Planner(options, self._clock)
+        self._examiner = Examiner(
+            self._stages,
+            reason=self._reason,
+            poll_interval=options.poll_interval,
+            clock=self._clock,
+        )
+        self._probes = Probes(
+            self,
+            {
+                "manager": lambda: self._manager.running,
+                "source": lambda: self._pipeline.source.running,
+            },
+            self._stages.roll,
+            lambda name: self._reason(ServableRequest.latest(name)),
+            without_models=options.ready_without_models,
+        )
+        self._config_file = self._followed(options)
+        self._initial_load_threads = options.num_initial_load_threads
         self._started = False
         self._closed = False
-        tie(self, self._pipeline.source, self._manager, self._monitor, self._event_bus)
+        configuration.hand_on()
+        self._note_config(configuration.in_force)
+        tie(self, self._manager)
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -115,14 +132,34 @@ class ServerCore:
         Raises:
             ClosedError: The core was closed.
             ServmanError: With `fail_if_zero_versions_at_startup`, a model has no version. Nothing was
-                started; it may be called again.
+                started, but that a config file is followed; it may be called again. A `with` block closes
+                the core.
         """
         if self._closed:
             raise ClosedError("the server core was closed; make a new one")
-        # The source first: it may refuse, and then nothing runs. The manager's mailbox is open anyway.
-        self._pipeline.source.start()
-        self._manager.start()
-        self._started = True
+        if self._config_file is not None:
+            self._config_file.start()
+        with self._stages.configuration.undisturbed():
+            self._stages.start()
+            self._started = True
+        self._hurry()
+
+    def poll(self) -> None:
+        """Look at every base path now, and at the config file, if one is followed. Never waits.
+
+        For whoever has turned polling off, or knows that something has changed.
+
+        Raises:
+            ClosedError: The core was closed.
+            FailedPreconditionError: It was not started.
+        """
+        if self._closed:
+            raise ClosedError("the server core was closed; make a new one")
+        if not self._started:
+            raise FailedPreconditionError("the server core was not started; call start() first")
+        if self._config_file is not None:
+            self._config_file.poll()
+        self._pipeline.source.poll()
 
     def close(self, timeout: float | None = 30.0) -> CloseReport:
         """Look no more, let handles close, unload everything, end every wait and every thread.
@@ -140,17 +177,13 @@ class ServerCore:
         refuse_own_thread("ServerCore.close()")
         deadline = deadline_after(self._clock, timeout)
         self._closed = True
-
-        def left() -> float | None:
-            return None if deadline is None else max(_LEAST, deadline - self._clock.monotonic())
-
-        with contextlib.ExitStack() as stages:  # last in, first out; one that raises stops none
-            stages.callback(lambda: self._event_bus.close(left()))
-            stages.callback(lambda: self._monitor.close(left()))
-            try:
-                self._pipeline.source.close(left())
-            finally:
-                report = self._manager.close(left())
+        self._stages.configuration.close()
+        self._stages.noticeboard.wake()
+        try:
+            if self._config_file is not None:
+                self._config_file.close(timeout)
+        finally:
+            report = self._stages.close(deadline)
         return report
 
     async def aclose(self, timeout: float | None = 30.0) -> CloseReport:  # noqa: ASYNC109 -- as `close`
@@ -158,14 +191,24 @@ class ServerCore:
         return await asyncio.to_thread(self.close, timeout)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except (
+            BaseException
+        ):  # nobody else would: there is no exit from a block that was not entered
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
+        try:
+            await asyncio.to_thread(self.start)
+        except BaseException:  # as above; the task may have been cancelled
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -184,9 +227,14 @@ class ServerCore:
     # ---- the stages ----------------------------------------------------------------------------
 
     @property
-    def config(self) -> ServerConfig:
-        """The configuration in force. Never waits."""
-        return self._config
+    def models(self) -> Mapping[str, ModelConfig]:
+        """The models of the configuration in force, by name. Never waits."""
+        return self._stages.configuration.in_force.models
+
+    @property
+    def config_file_status(self) -> ConfigFileStatus | None:
+        """What is known of the config file that is followed; None where none is. Never waits."""
+        return None if self._config_file is None else self._config_file.status
 
     @property
     def manager(self) -> AspiredVersionsManager:
@@ -201,7 +249,7 @@ class ServerCore:
     @property
     def event_bus(self) -> EventBus:
         """What carries every change of state."""
-        return self._event_bus
+        return self._stages.event_bus
 
     # ---- serving -------------------------------------------------------------------------------
 
@@ -233,139 +281,101 @@ class ServerCore:
         # The manager knows of what is aspired; the core also knows why nothing is.
         reason = self._reason(wanted)
         if reason.code is ReasonCode.AVAILABLE:  # it came up since the lookup
-            reason = _on_its_way(wanted)
+            reason = self._on_its_way.explain(wanted)
         raise NotFoundError(f"servable not found for request {wanted}: {reason}", reason=reason)
 
-    # ---- waiting, and why ----------------------------------------------------------------------
+    # ---- why, and history ----------------------------------------------------------------------
 
-    def wait_until_available(
-        self, *requests: AnyRequest, timeout: float | None = None
-    ) -> dict[ServableRequest, ServableId]:
-        """Wait until each of *requests* (none: every configured model) is available.
+    def explain(self, request: AnyRequest) -> Diagnosis:
+        """Say what is going on with a model, one version of it, or one of its labels. Never waits.
 
-        Blocks: until then, until the first failure, or for *timeout* seconds (None: for ever). Holds
-            nothing that anybody else needs.
-
-        Returns:
-            Which version answers each request.
+        Args:
+            request: "m" for the model, "m:3" or "m@stable", an id or a request.
 
         Raises:
-            ServableUnavailableError: A version that is wanted has failed; its states and reasons say why.
-            WaitTimeoutError: The time is up; its reasons say what each missing request waits for.
-            ClosedError: The core was closed.
-            InvalidArgumentError: A request cannot be read.
+            InvalidArgumentError: The request cannot be read.
         """
-        return self._monitor.wait_until_available(*self._or_all(requests), timeout=timeout)
+        return self._examiner.examine(request)
 
-    async def wait_until_available_async(
-        self,
-        *requests: AnyRequest,
-        timeout: float | None = None,  # noqa: ASYNC109 -- as `wait_until_available`
-    ) -> dict[ServableRequest, ServableId]:
-        """Do as `wait_until_available` does, without blocking the event loop."""
-        return await self._monitor.wait_until_available_async(
-            *self._or_all(requests), timeout=timeout
-        )
+    def history(self, name: str | None = None, limit: int | None = None) -> tuple[Transition, ...]:
+        """Return what has happened to the model *name*, oldest first. Never waits.
 
-    def wait_until(
-        self,
-        requests: AnyRequest | Iterable[AnyRequest] = (),
-        goal: ManagerState = ManagerState.AVAILABLE,
-        *,
-        timeout: float | None = None,
-    ) -> WaitResult:
-        """Wait until each of *requests* (none: every configured model) is decided.
+        What `wait_until_available` or a subscriber was told of is there when they are told.
 
-        Blocks: until then, or for *timeout* seconds (None: for ever).
-
-        Returns:
-            What was reached, what is missing, and why.
-        """
-        return self._monitor.wait_until(self._or_all(requests), goal, timeout=timeout)
-
-    async def wait_until_async(
-        self,
-        requests: AnyRequest | Iterable[AnyRequest] = (),
-        goal: ManagerState = ManagerState.AVAILABLE,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 -- as `wait_until`
-    ) -> WaitResult:
-        """Do as `wait_until` does, without blocking the event loop."""
-        return await self._monitor.wait_until_async(self._or_all(requests), goal, timeout=timeout)
-
-    def explain(self, name: str) -> Diagnosis:
-        """Say what is going on with the model *name*. Never waits.
+        Args:
+            name: The model; None for all of them, and for the configurations.
+            limit: How many transitions at most, the last ones; None for all that are kept.
 
         Raises:
-            InvalidArgumentError: *name* cannot name a model.
+            InvalidArgumentError: *limit* is no such number.
         """
-        reason = self._reason(ServableRequest.newest(name))
-        config = self._model(name)
-        return Diagnosis(
-            name,
-            config,
-            tuple(one for one in self._manager.list_available_ids() if one.name == name),
-            None if reason.code is ReasonCode.AVAILABLE else reason,
-            self._manager.snapshots(name),
-            None if config is None else self._pipeline.source.status(name),
+        return self._stages.history.transitions(name, limit)
+
+    # ---- probes --------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> Readiness:
+        """Whether it was started, was not closed, and its threads run. Never waits."""
+        return self._probes.live
+
+    @property
+    def ready(self) -> Readiness:
+        """Whether it lives, and every required model was available once. Never waits.
+
+        It stays so during reloads: a model that comes later, or fails later, does not change it. Closing
+        does, and a configuration without models, unless `ServerCoreOptions.ready_without_models`.
+        """
+        return self._probes.ready
+
+    @property
+    def healthy(self) -> Readiness:
+        """Whether it lives, and every required model is available now. Never waits."""
+        return self._probes.healthy
+
+    def _followed(self, options: ServerCoreOptions) -> ConfigFile | None:
+        if options.config_file is None:
+            return None
+        return ConfigFile(
+            options.config_file,
+            lambda config: self.reload_config(config, wait=False, origin="file"),
+            refused=self._note_refused_file,
+            poll_interval=options.config_file_poll_interval,
+            watch_events=options.watch,
+            allow_empty=options.allow_empty_config,
+            clock=self._clock,
         )
+
+    def _note_refused_file(self, error: ServmanError) -> None:
+        in_force = self._stages.configuration.in_force.generation
+        self._stages.history.note_config(
+            in_force, "file", "the config file was refused", str(error)
+        )
+
+    def _hurry(self) -> None:
+        """Let more loads run at once, if asked for, until the first models are decided."""
+        if self._initial_load_threads is not None and self.models:
+            usual = self._manager.num_load_threads
+
+            def slow_down(_: WaitResult) -> None:
+                self._manager.num_load_threads = usual
+
+            first = [ServableRequest.latest(name) for name in self.models]
+            self._manager.num_load_threads = self._initial_load_threads
+            self._monitor.notify_when(first, ManagerState.AVAILABLE, slow_down)
+
+    def _note_config(self, accepted: Accepted, error: str = "") -> None:
+        """Remember that *accepted* has come into force, or, with *error*, that it has not."""
+        config = accepted.config
+        if error:
+            text = f"generation {config.generation} did not come into force"
+            in_force = self._stages.configuration.in_force.generation
+            error = "; ".join(line.strip() for line in error.splitlines())
+            self._stages.history.note_config(in_force, config.origin, text, error)
+            return
+        required = (name for name, model in accepted.models.items() if model.required)
+        self._stages.roll.configure(config.generation, len(accepted.models), required)
+        text = change_in_words(accepted.before, accepted.models)
+        self._stages.history.note_config(config.generation, config.origin, text)
 
     def _reason(self, request: ServableRequest) -> Reason:
-        return first_reason(self._explainers, request) or _on_its_way(request)
-
-    def _model(self, name: str) -> ModelConfig | None:
-        return self._models.get(name)
-
-    def _or_all(self, requests: AnyRequest | Iterable[AnyRequest]) -> list[AnyRequest]:
-        chosen: list[AnyRequest]
-        if isinstance(requests, AnyRequest) or not isinstance(requests, Iterable):
-            chosen = [ServableRequest.of(requests)]  # which refuses what is no request
-        else:
-            chosen = list(requests)
-        return chosen or [ServableRequest.latest(model.name) for model in self._config.models]
-
-
-def _on_its_way(request: ServableRequest) -> Reason:
-    return Reason(ReasonCode.UNKNOWN, f"{request} is on its way; ask again")
-
-
-def _memory(options: ServerCoreOptions) -> ResourceTracker | None:
-    limit = options.total_model_memory_limit_bytes
-    return None if limit is None else ResourceTracker(ResourceAllocation({MAIN_MEMORY: limit}))
-
-
-@final
-class _ConfigExplainer:
-    """Answers where it is the configuration, or the core itself, that nothing comes of."""
-
-    def __init__(
-        self,
-        core: ServerCore,
-        models: Mapping[str, ModelConfig],
-        rejected: Mapping[str, ServmanError],
-    ) -> None:
-        self._core = core
-        self._models = models
-        self._rejected = rejected
-
-    def explain(self, request: ServableRequest) -> Reason | None:
-        core, name = self._core, request.name
-        if core.closed:
-            return Reason(
-                ReasonCode.CLOSED, f"{name} is not served: the server core is closed or closing"
-            )
-        model = self._models.get(name)
-        if model is None:
-            known = ", ".join(itertools.islice(self._models, _NAMED)) or "none"
-            if len(self._models) > _NAMED:
-                known += f" and {len(self._models) - _NAMED} more"
-            text = f"no model {name!r} is configured (there are: {known}); add it to the config"
-            return Reason(ReasonCode.NOT_CONFIGURED, text, {"name": name})
-        if not core.started:
-            text = f"{name} is not served: the server core was not started; call start()"
-            return Reason(ReasonCode.NOT_LOOKED_YET, text, {"name": name})
-        error = self._rejected.get(model.platform)
-        if error is not None:
-            facts = {"name": name, "platform": model.platform}
-            return Reason(ReasonCode.PLATFORM_UNAVAILABLE, f"model {name!r}: {error}", facts, error)
-        return None
+        return first_reason(self._explainers, request) or self._on_its_way.explain(request)

@@ -6,6 +6,7 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar, final
 
 import pytest
@@ -13,9 +14,12 @@ import pytest
 from servman.errors import ClosedError, ServmanError, WaitTimeoutError
 from servman.events import EventBus
 from servman.ids import ServableId
+from servman.monitor.future import WaitFuture
 from servman.monitor.monitor import ServableStateMonitor
+from servman.monitor.notification import Notification
+from servman.monitor.progress import WaitProgress
 from servman.monitor.result import WaitResult
-from servman.monitor.waiting import Notification, ThreadWaiter
+from servman.monitor.waiting import ThreadWaiter
 from servman.state import ManagerState, ServableState, StreamAspiration
 from servman.testing import FakeClock, Spawned
 from tests.concurrency.gates import Gate, halts, outcome, together
@@ -82,6 +86,10 @@ class Watched:
     def notify(self) -> Notification:
         """Ask to be told."""
         return self.monitor.notify_when("m:1", AVAILABLE, self.told.put)
+
+    def future(self) -> WaitFuture:
+        """Ask for a future of it."""
+        return self.monitor.wait_future("m:1")
 
     def meanwhile(self, call: Callable[[], object]) -> Spawned[object]:
         """Make *call*, to its end unless the thread that is halted holds a lock that it needs."""
@@ -270,3 +278,105 @@ def test_a_callback_and_another_thread_that_call_it_off_at_once_do_not_wait_for_
     gate.open()
     closing.result()
     watched.close()
+
+
+# ---- a future --------------------------------------------------------------------------------------
+
+
+def ended(future: WaitFuture) -> bool | type[BaseException]:
+    """Return whether *future* was reached, or what it raises; it must have ended, or end soon."""
+    try:
+        return future.result(5.0).reached
+    except (ClosedError, CancelledError) as error:
+        return type(error)
+
+
+def test_a_future_asked_for_halted_anywhere_is_reached_by_what_comes(every: list[Watched]) -> None:
+    for _, halted in halts(lambda _: fresh(every).future, "monitor"):
+        publishing = every[-1].meanwhile(every[-1].publish)
+        future = halted.resume()
+        publishing.result()
+        assert ended(future) is True
+
+
+def test_a_future_asked_for_halted_anywhere_ends_when_the_monitor_closes(
+    every: list[Watched],
+) -> None:
+    def begin(_: str) -> Callable[[], WaitFuture | None]:
+        watched = fresh(every)
+
+        def ask() -> WaitFuture | None:
+            try:
+                return watched.future()
+            except ClosedError:
+                return None
+
+        return ask
+
+    told = set()
+    for _, halted in halts(begin, "monitor"):
+        closing = every[-1].meanwhile(every[-1].monitor.close)
+        future = halted.resume()
+        closing.result()
+        told.add(None if future is None else ended(future))
+    assert told == {ClosedError, None}
+
+
+def test_a_cancellation_halted_anywhere_and_the_end_of_the_wait_agree(every: list[Watched]) -> None:
+    told = set()
+    futures = []
+
+    def begin(_: str) -> Callable[[], bool]:
+        watched = fresh(every)
+        futures.append(watched.future())
+        called: queue.SimpleQueue[object] = queue.SimpleQueue()
+        futures[-1].add_done_callback(called.put)
+
+        def cancel() -> bool:
+            cancelled = futures[-1].cancel()
+            assert called.get(timeout=5.0) is futures[-1]
+            assert called.empty()
+            return cancelled
+
+        return cancel
+
+    for _, halted in halts(begin, "monitor"):
+        publishing = every[-1].meanwhile(every[-1].publish)
+        cancelled = halted.resume()
+        publishing.result()
+        assert ended(futures[-1]) is (CancelledError if cancelled else True)
+        told.add(cancelled)
+    assert True in told
+
+
+def test_futures_events_cancellations_and_a_close_at_one_moment_leave_nobody_waiting() -> None:
+    for _ in range(20):
+        watched = Watched(FakeClock())
+        futures = [watched.future() for _ in range(4)]
+        together(watched.publish, futures[0].cancel, futures[1].cancel, watched.monitor.close)
+        for future in futures:
+            assert ended(future) in (True, CancelledError, ClosedError)
+        watched.close()
+
+
+# ---- progress --------------------------------------------------------------------------------------
+
+
+def test_a_wait_that_tells_of_its_progress_halted_anywhere_has_told_its_end(
+    every: list[Watched],
+) -> None:
+    def begin(_: str) -> Callable[[], tuple[WaitResult, list[WaitProgress]]]:
+        watched, told = fresh(every), list[WaitProgress]()
+
+        def wait() -> tuple[WaitResult, list[WaitProgress]]:
+            result = watched.monitor.wait_until("m:1", timeout=5.0, progress=told.append)
+            return result, told
+
+        return wait
+
+    for _, halted in halts(begin, "monitor"):
+        publishing = every[-1].meanwhile(every[-1].publish)
+        result, told = halted.resume()
+        publishing.result()
+        assert told
+        assert len(told[-1].decided) == result.reached

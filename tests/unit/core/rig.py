@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
 import pytest
 
 from servman.adapters import SourceAdapter, platforms
-from servman.core import ModelConfig, ServerConfig, ServerCore, ServerCoreOptions, server_core
+from servman.core import ModelConfig, ServerConfig, ServerCore, ServerCoreOptions, stages
+from servman.core.configuration import Configuration
+from servman.core.noticeboard import Listener
 from servman.data import ServableData
 from servman.ids import ServableId, ServableRequest
 from servman.loader import Loader
 from servman.manager import AspiredVersionsManager
+from servman.manager.replies import Callbacks, FutureReply
 from servman.reasons import Reason
 from servman.testing import FailingLoader, FakeClock, ManualPool
 from servman.threads import CallingThread
@@ -39,6 +43,8 @@ class Rig:
         loaders: What loads a version, by the text of its id; fill it before `look`.
         loads: The load pool, which runs a job when told to; unloads run at once.
         base: The base path of the model "m", which exists.
+        meanwhile: What happens while a reload waits, one at each of its waits; then all that can be done is
+            done, and then its time is up.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,14 +53,36 @@ class Rig:
         self.loads = ManualPool()
         self.folder, self.base = folder, folder / "m"
         self.base.mkdir()
+        self.meanwhile: list[Callable[[], object]] = []
         self._patch_pools(monkeypatch)
+        self._patch_waits(monkeypatch)
         self.factory = functools.partial(BenchAdapter, self.loaders)
         monkeypatch.setattr(platforms, "_factories", platforms._factories | {"bench": self.factory})
 
     def _patch_pools(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pools = (self.loads, CallingThread(), ManualPool())
         manager = functools.partial(AspiredVersionsManager, _pools=pools)
-        monkeypatch.setattr(server_core, "AspiredVersionsManager", manager)
+        monkeypatch.setattr(stages, "AspiredVersionsManager", manager)
+        monkeypatch.setattr(Callbacks, "reply", lambda _: FutureReply(CallingThread()))
+
+    def _patch_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have the thread that waits for a reload do what others would do meanwhile."""
+        wait, wait_for_commit = Listener.wait, Configuration.wait_for_commit
+
+        def drive(listener: Listener, deadline: float | None) -> set[str]:
+            if self.meanwhile:
+                self.meanwhile.pop(0)()
+            elif not self.work():
+                assert deadline is not None, "the wait would never end"
+                self.clock.advance(max(0.0, deadline - self.clock.monotonic()))
+            return wait(listener, self.clock.monotonic())
+
+        def settle_and_wait(configuration: Configuration, deadline: float | None) -> None:
+            self.settle()
+            wait_for_commit(configuration, deadline)
+
+        monkeypatch.setattr(Listener, "wait", drive)
+        monkeypatch.setattr(Configuration, "wait_for_commit", settle_and_wait)
 
     def model(self, name: str = "m", **fields: Any) -> ModelConfig:
         """Return a model on the bench whose base path is named like it."""
@@ -71,28 +99,57 @@ class Rig:
     def run(self, *models: ModelConfig, **options: Any) -> ServerCore:
         """Make a core, and treat it as started, but for its threads."""
         core = self.build(*models, **options)
-        core._started = True
+        core._started = core._pipeline._started = True
         return core
 
-    def publish(self, *versions: int | str) -> None:
-        """Make version directories of the model "m"."""
+    def serve(self, *models: ModelConfig, **options: Any) -> ServerCore:
+        """Make a core and bring in what its models have on disk."""
+        core = self.run(*models, **options)
+        self.look()
+        self.load()
+        return core
+
+    def publish(self, *versions: int | str, name: str = "m") -> None:
+        """Make version directories of the model *name*."""
         for version in versions:
-            (self.base / str(version)).mkdir()
+            (self.folder / name / str(version)).mkdir(parents=True)
 
     def look(self) -> None:
         """Look at every base path, and let the manager take up what was found."""
         self.core._pipeline.source.poll()
         self.settle()
 
-    def settle(self) -> None:
-        """Let the manager do all that it can do without a pool."""
+    def keep_source_busy(self) -> Callable[[], None]:
+        """Let the source take up nothing before what is returned was called."""
+        source = self.core._pipeline.source
+        source._at_work = True
+
+        def go_on() -> None:
+            source._at_work = False
+            source._actor.work_off()
+
+        return go_on
+
+    def settle(self) -> bool:
+        """Let the manager do all that it can do without a pool; return whether that was anything."""
+        worked = False
         while self.core.manager.step():
-            pass
+            worked = True
+        return worked
+
+    def work(self) -> bool:
+        """Do what can be done without a look; return whether that was anything."""
+        return self.settle() or self.loads.run_all() > 0
 
     def load(self) -> None:
         """Run every load that was asked for, and do what follows from it."""
         while self.loads.run_all():
             self.settle()
+
+    def finish(self) -> None:
+        """Do all that can be done without a look."""
+        while self.work():
+            pass
 
     def bring(self, *versions: int) -> None:
         """Publish *versions* and bring them in."""

@@ -1,128 +1,56 @@
-"""What a configuration may hold, and that all of its faults are told at once."""
+"""What a configuration is: data that cannot be changed, can be compared, and goes through a pickle."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from pathlib import Path
+import pickle
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from servman.core.config import ModelConfig, ServerConfig, ServerCoreOptions, check
-from servman.errors import InvalidArgumentError
-from servman.sources import All, Latest, Specific
+from servman.core.config import ModelConfig, ServerConfig, VersionLabels, resolved
+from servman.core.options import ServerCoreOptions
+from servman.manager import AvailabilityPreservingPolicy, ResourcePreservingPolicy
+from servman.sources import All, Latest, immediate, marker
 
 FINE = ModelConfig("m", "/models/m")
 OPTIONS = ServerCoreOptions()
-
-
-def faults(config: ServerConfig, options: ServerCoreOptions = OPTIONS) -> list[str]:
-    """Return the faults that are found, one text for each."""
-    with pytest.raises(InvalidArgumentError) as raised:
-        check(config, options)
-    head, _, rest = str(raised.value).partition(": ")
-    assert head == "the configuration cannot be used"
-    return rest.split("; ")
-
-
-@pytest.mark.parametrize("policy", [Latest(2), All(), Specific(1, 2), Specific()])
-def test_every_policy_and_every_built_in_platform_is_accepted(policy: Any) -> None:
-    both = [FINE, ModelConfig("n", "/n", platform="python", version_policy=policy)]
-    check(ServerConfig(both), ServerCoreOptions(platforms=("tensorflow", "python")))
-
-
-def test_nothing_to_serve_is_no_fault() -> None:
-    check(ServerConfig(), ServerCoreOptions(platforms=()))
-
-
-@pytest.mark.parametrize(
-    ("model", "text"),
-    [
-        (ModelConfig("", "/m"), "models[0] (''): not a servable name: ''"),
-        (ModelConfig("a:b", "/m"), "models[0] ('a:b'): not a servable name: 'a:b'"),
-        (ModelConfig(["m"], "/m"), "models[0] (['m']): not a servable name: ['m']"),  # type: ignore[arg-type] # the point
-        (ModelConfig("m", "models/m"), "the base path 'models/m' is not an absolute path"),
-        (ModelConfig("m", ""), "the base path '' is not an absolute path"),
-        (ModelConfig("m", "~/m"), "the base path '~/m' is not an absolute path"),
-        (ModelConfig("m", "/m\0"), "the base path '/m\\x00' is not an absolute path"),
-        (ModelConfig("m", Path("/m")), "the base path PosixPath('/m') is no text; pass a str"),  # type: ignore[arg-type] # the point
-        (ModelConfig("m", "/m", "torch"), "models[0] ('m'): no platform is called 'torch'"),
-        (ModelConfig("m", "/m", ["x"]), "models[0] ('m'): no platform is called ['x']"),  # type: ignore[arg-type] # the point
-        (ModelConfig("m", "/m", version_policy=3), "3 is not a version policy; use Latest(n)"),  # type: ignore[arg-type] # the point
-        ("m", "models[0] is 'm', not a ModelConfig"),
-    ],
-)
-def test_each_fault_of_a_model_says_where_it_is_and_what_is_wrong(model: Any, text: str) -> None:
-    with pytest.raises(InvalidArgumentError) as raised:
-        check(ServerConfig([model]), OPTIONS)
-    assert "models[0]" in str(raised.value)
-    assert text in str(raised.value)
-
-
-def test_all_faults_are_listed_at_once_each_with_its_place() -> None:
-    config = ServerConfig(
-        [
-            FINE,
-            ModelConfig("m", "relative", "torch", version_policy=None),  # type: ignore[arg-type] # the point
-            ModelConfig("a@b", "/n"),
-            3,  # type: ignore[list-item] # the point
-        ]
-    )
-    options = ServerCoreOptions(platforms=("tensorflow", "jax"), poll_interval="1")  # type: ignore[arg-type] # the point
-    with pytest.raises(InvalidArgumentError) as raised:
-        check(config, options)
-    places = [
-        "options.poll_interval is '1'",
-        "options.platforms: no platform is called 'jax'",
-        "models[1] ('m'): the base path 'relative'",
-        "models[1] ('m'): no platform is called 'torch'",
-        "models[1] ('m'): None is not a version policy",
-        "models[1] ('m'): another model has this name; rename one",
-        "models[2] ('a@b'): not a servable name",
-        "models[3] is 3, not a ModelConfig",
-    ]
-    text = str(raised.value)
-    at = [text.find(place) for place in places]
-    assert -1 not in at, places[at.index(-1)]
-    assert at == sorted(at)
-    assert "models[0]" not in text
-
-
-def test_an_unknown_platform_is_told_with_those_that_there_are() -> None:
-    told = "; ".join(faults(ServerConfig([ModelConfig("m", "/m", "torch")])))
-    assert told.endswith("register_platform() adds one to python, tensorflow")
-
-
-def test_a_platform_that_is_registered_but_not_asked_for_is_no_fault() -> None:
-    check(ServerConfig([FINE]), ServerCoreOptions(platforms=()))
-
-
-def test_platforms_in_one_text_are_a_fault_with_the_remedy() -> None:
-    options = ServerCoreOptions(platforms="python")  # type: ignore[arg-type] # the point
-    assert faults(ServerConfig(), options) == [
-        "options.platforms is a text",
-        "write ('python',)",
-    ]
-
-
-def test_a_list_of_models_in_place_of_a_config_is_told_so() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"pass ServerConfig\(\[\.\.\.\]\)"):
-        check([FINE], OPTIONS)  # type: ignore[arg-type] # the point
 
 
 def test_models_of_any_iterable_are_kept_as_a_tuple() -> None:
     assert ServerConfig(iter([FINE])).models == (FINE,)  # type: ignore[arg-type] # kept by intent
 
 
-def test_the_generation_is_no_part_of_equality() -> None:
-    first, second = ServerConfig([FINE], generation=1), ServerConfig([FINE], generation=2)
+def test_who_asked_and_the_generation_are_no_part_of_equality() -> None:
+    first = ServerConfig([FINE], generation=1, origin="file")
+    second = ServerConfig([FINE], generation=2, origin="call")
     assert first == second
     assert hash(first) == hash(second)
     assert first != ServerConfig()
 
 
+@pytest.mark.parametrize("field", [{"root_dir": "/r"}, {"storage_path_prefix": "s3://b"}])
+def test_what_concerns_all_models_is_part_of_equality(field: Any) -> None:
+    assert ServerConfig([FINE], **field) != ServerConfig([FINE])
+
+
 def test_a_model_is_a_tensorflow_one_whose_latest_version_is_served_unless_said_otherwise() -> None:
     assert (FINE.platform, FINE.version_policy) == ("tensorflow", Latest(1))
+    assert (FINE.completeness, FINE.required, dict(FINE.version_labels)) == (immediate, True, {})
+
+
+def test_what_a_model_leaves_to_the_options_is_none() -> None:
+    left = [
+        FINE.max_num_load_retries,
+        FINE.load_retry_interval,
+        FINE.servable_versions_always_present,
+        FINE.fail_if_zero_versions_at_startup,
+        FINE.aspired_version_policy,
+        FINE.memory_bytes,
+    ]
+    assert left == [None] * len(left)
 
 
 def test_python_models_have_to_be_asked_for() -> None:
@@ -134,3 +62,79 @@ def test_configurations_cannot_be_changed(value: Any) -> None:
     field = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, field, None)
+
+
+# ---- labels ------------------------------------------------------------------------------------
+
+
+def test_labels_are_kept_as_they_were_given() -> None:
+    labels = {"stable": 3}
+    model = ModelConfig("m", "/m", version_labels=labels)
+    labels["canary"] = 4
+    assert model.version_labels == {"stable": 3}
+    assert repr(model.version_labels) == "{'stable': 3}"
+    with pytest.raises(TypeError):
+        model.version_labels["stable"] = 5  # type: ignore[index] # the point
+
+
+@pytest.mark.parametrize("same", [{"a": 1, "b": 2}, MappingProxyType({"b": 2, "a": 1})])
+def test_models_with_the_same_labels_are_equal_and_have_one_hash(same: Any) -> None:
+    first = ModelConfig("m", "/m", version_labels={"b": 2, "a": 1})
+    second = ModelConfig("m", "/m", version_labels=same)
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first.version_labels == same
+    assert len({first, second, FINE}) == 2
+
+
+@pytest.mark.parametrize("other", [{"a": 2}, {"b": 1}, {}, 3, None])
+def test_other_labels_are_not_equal(other: Any) -> None:
+    assert VersionLabels({"a": 1}) != other
+
+
+def test_what_is_no_mapping_is_kept_for_validation_to_tell() -> None:
+    assert ModelConfig("m", "/m", version_labels=3).version_labels == 3  # type: ignore[arg-type,comparison-overlap] # the point
+
+
+@pytest.mark.parametrize("duplicate", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])
+def test_a_configuration_can_be_copied_and_sent_to_another_process(duplicate: Any) -> None:
+    model = ModelConfig(
+        "m",
+        "/m",
+        version_policy=All(),
+        version_labels={"stable": 3},
+        completeness=marker("DONE"),
+        aspired_version_policy=ResourcePreservingPolicy(),
+    )
+    config = ServerConfig([model], root_dir="/r", generation=3, origin="file")
+    copied = duplicate(config)
+    assert copied == config
+    assert (copied.generation, copied.origin) == (3, "file")
+    assert copied.models[0].version_labels["stable"] == 3
+
+
+def test_policies_that_keep_nothing_are_equal_by_kind() -> None:
+    assert AvailabilityPreservingPolicy() == AvailabilityPreservingPolicy()
+    one, other = (
+        ModelConfig("m", "/m", aspired_version_policy=policy)
+        for policy in (AvailabilityPreservingPolicy(), ResourcePreservingPolicy())
+    )
+    assert one != other
+
+
+# ---- the root ----------------------------------------------------------------------------------
+
+
+def test_relative_base_paths_are_resolved_below_the_root_and_absolute_ones_kept() -> None:
+    below = ModelConfig("m", "team/m", version_labels={"a": 1})
+    config = ServerConfig([below, ModelConfig("n", "/models/n")], root_dir="/r", generation=4)
+    found = resolved(config)
+    assert [model.base_path for model in found.models] == ["/r/team/m", "/models/n"]
+    assert found.models[0].version_labels == {"a": 1}
+    assert found.generation == 4
+    assert config.models[0].base_path == "team/m"  # what the user wrote stays
+
+
+def test_a_configuration_of_absolute_paths_is_resolved_to_itself() -> None:
+    for config in (ServerConfig([FINE], root_dir="/r"), ServerConfig([FINE])):
+        assert resolved(config) is config

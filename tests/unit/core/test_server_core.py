@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +47,14 @@ def test_faults_are_found_by_the_constructor(rig: Rig) -> None:
         rig.build(rig.model(platform="torch"))
 
 
+@pytest.mark.parametrize("nothing", [[], {}, "", 0, False])
+def test_what_is_empty_is_no_configuration_and_no_options(nothing: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="is no ServerConfig;"):
+        ServerCore(nothing)
+    with pytest.raises(InvalidArgumentError, match="is no ServerCoreOptions;"):
+        ServerCore(options=nothing)
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -70,7 +80,7 @@ def test_making_a_core_starts_no_thread(rig: Rig) -> None:
 def test_the_config_in_force_is_the_one_that_was_given(rig: Rig) -> None:
     config = ServerConfig([rig.model()])
     core = ServerCore(config, options=ServerCoreOptions(platforms=("bench",)))
-    assert core.config is config
+    assert core.config == config
 
 
 def test_the_stages_are_those_that_work(rig: Rig) -> None:
@@ -283,6 +293,14 @@ def test_what_is_served_is_unloaded_by_closing(rig: Rig) -> None:
     assert core.monitor.get_live_states() == {}
 
 
+def test_what_is_wanted_no_more_because_of_closing_is_told_so(rig: Rig) -> None:
+    core = rig.run(rig.model())
+    rig.bring(1)
+    core.close()
+    aspired = [one for one in core.history("m") if one.event == "ASPIRED"]
+    assert [(one.text, one.cause) for one in aspired][1:] == [("no version", "closing")]
+
+
 def test_closing_leaves_what_has_a_handle_at_the_deadline_and_names_it(rig: Rig) -> None:
     core = rig.run()
     rig.bring(1)
@@ -350,6 +368,28 @@ def test_with_zero_versions_at_startup_nothing_is_started(rig: Rig) -> None:
     assert (core.started, names_of_threads()) == (False, before)
 
 
+def test_a_block_that_cannot_be_entered_leaves_no_thread_behind(rig: Rig) -> None:
+    before = names_of_threads()
+    config = str(rig.folder / "models.config")  # is followed from before the models are looked at
+    core = rig.build(rig.model(), fail_if_zero_versions_at_startup=True, config_file=config)
+    with pytest.raises(NotFoundError), core:
+        pass
+    assert core.closed
+    assert names_of_threads() <= before
+
+
+def test_an_asynchronous_block_that_cannot_be_entered_leaves_no_thread_behind(rig: Rig) -> None:
+    core = rig.build(rig.model(), fail_if_zero_versions_at_startup=True)
+
+    async def main() -> None:
+        async with core:
+            pass
+
+    with pytest.raises(NotFoundError):
+        asyncio.run(main())
+    assert core.closed
+
+
 def test_models_share_the_memory_that_there_is(rig: Rig) -> None:
     class Big:
         def estimate_resources(self) -> ResourceAllocation:
@@ -384,3 +424,30 @@ def test_a_wait_for_what_is_no_request_is_refused(rig: Rig) -> None:
     core = rig.run()
     with pytest.raises(InvalidArgumentError, match="not a servable request: None"):
         core.wait_until(None, timeout=0)  # type: ignore[arg-type] # the point
+
+
+def test_who_has_turned_polling_off_says_when_to_look(rig: Rig) -> None:
+    core = rig.serve(poll_interval=-1.0)
+    rig.publish(1)
+    rig.finish()
+    assert core.manager.list_available_ids() == []
+    core.poll()
+    rig.finish()
+    assert core.manager.list_available_ids() == [sid(1)]
+
+
+def test_a_core_that_is_not_started_or_is_closed_does_not_look(rig: Rig) -> None:
+    core = rig.build()
+    with pytest.raises(FailedPreconditionError, match=r"call start\(\) first"):
+        core.poll()
+    core.close()
+    with pytest.raises(ClosedError, match="make a new one"):
+        core.poll()
+
+
+def test_a_poll_looks_at_the_config_file_too(rig: Rig) -> None:
+    core: Any = rig.serve()
+    looks: list[str] = []
+    core._config_file = SimpleNamespace(poll=lambda: looks.append("file"), close=lambda _: None)
+    core.poll()
+    assert looks == ["file"]
