@@ -10,12 +10,18 @@ import sys
 import pytest
 from click import echo
 
+from tests.simulation import core_history
+from tests.simulation.core_faults import CORE_FAULTS
+from tests.simulation.core_history import CoreHistory
 from tests.simulation.faults import FAULTS
 from tests.simulation.history import History, minimised, run
 from tests.simulation.plants import Fault, seeds_to_find
 
 _MOST = 1_000
-"""Seeds after which a planted fault counts as not found."""
+"""Seeds of a manager after which a planted fault counts as not found."""
+
+_MOST_OF_CORE = 2_000
+"""The same of a core."""
 
 
 def main() -> int:
@@ -32,14 +38,16 @@ def main() -> int:
 
 def _simulate(seeds: range) -> int:
     with multiprocessing.Pool(os.cpu_count()) as pool:
-        found = zip(seeds, pool.imap(_fails, seeds, chunksize=20), strict=True)
-        failing = next((seed for seed, fails in found if fails), None)
-    if failing is not None:
-        failure = run(History.of(failing))
-        echo(minimised(failure) if failure else f"seed {failing} failed once, and not again")
-        echo(f"once more: make simulate FIRST={failing} SEEDS=1")
-        return 1
-    echo(f"{len(seeds)} seeds from {seeds.start}: every rule held in every history")
+        for fails, told in ((_fails, _tell_of_manager), (_core_fails, _tell_of_core)):
+            found = zip(seeds, pool.imap(fails, seeds, chunksize=20), strict=True)
+            failing = next((seed for seed, failed in found if failed), None)
+            if failing is not None:
+                echo(told(failing) or f"seed {failing} failed once, and not again")
+                echo(f"once more: make simulate FIRST={failing} SEEDS=1")
+                return 1
+    echo(
+        f"{len(seeds)} seeds from {seeds.start}: every rule held in every history, of managers and cores"
+    )
     return 0
 
 
@@ -47,24 +55,48 @@ def _fails(seed: int) -> bool:
     return run(History.of(seed)) is not None
 
 
+def _core_fails(seed: int) -> bool:
+    return core_history.run(CoreHistory.of(seed)) is not None
+
+
+def _tell_of_manager(seed: int) -> str:
+    failure = run(History.of(seed))
+    return str(minimised(failure)) if failure is not None else ""
+
+
+def _tell_of_core(seed: int) -> str:
+    failure = core_history.run(CoreHistory.of(seed))
+    return str(core_history.minimised(failure)) if failure is not None else ""
+
+
 def _find_faults() -> int:
     missed = 0
+    faults = (*FAULTS, *CORE_FAULTS)
     with multiprocessing.Pool(os.cpu_count()) as pool:
-        for fault, (seeds, rule) in zip(FAULTS, pool.imap(_find, range(len(FAULTS))), strict=True):
+        for fault, (seeds, rule) in zip(faults, pool.imap(_find, range(len(faults))), strict=True):
             missed += seeds == 0
             found = f"{seeds:4}  {rule}" if seeds else "   -  not found"
             echo(f"{fault.part:12} {fault.text:75} {found}")
     echo(
-        f"{len(FAULTS) - missed} of {len(FAULTS)} planted faults found; the seeds that each took, and the rule"
+        f"{len(faults) - missed} of {len(faults)} planted faults found; the seeds that each took, and the rule"
     )
     return 1 if missed else 0
 
 
 def _find(index: int) -> tuple[int, str]:
+    if index >= len(FAULTS):
+        return _find_in_core(CORE_FAULTS[index - len(FAULTS)])
     fault: Fault = FAULTS[index]
     with pytest.MonkeyPatch.context() as patch:
         fault.plant(patch)
         found = seeds_to_find(_MOST)
+    return (found[0], found[1].violation.rule) if found else (0, "")
+
+
+def _find_in_core(fault: Fault) -> tuple[int, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        fault.plant(patch)
+        found = core_history.seeds_to_find(_MOST_OF_CORE)
     return (found[0], found[1].violation.rule) if found else (0, "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 from servman.errors import ResourceExhaustedError
 from servman.ids import ServableId
@@ -12,162 +12,20 @@ from servman.manager import (
     AspiredVersionsManager,
     AvailabilityPreservingPolicy,
     HarnessState,
+    StreamOptions,
 )
-from servman.manager.messages import Aspire, CloseRequested, Commit, Hold
-from tests.simulation.invariants import Invariants
-from tests.simulation.ledger import Ledger, Rule
+from servman.manager.messages import Commit, Rollback
+from tests.simulation.aspirations import AspiringInvariants
+from tests.simulation.ledger import Rule
 from tests.simulation.loaders import FileLoader, FinalError, Kind, PlantedLoader, Wish, make
 from tests.simulation.whims import MoodyOrder, MoodyPolicy
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from servman.data import ServableData
-    from servman.loader import Loader
     from servman.manager import ServableStateSnapshot
     from servman.manager.messages import Effect, Event
-    from servman.state import StreamAspiration
-
-_SELECTORS: Final = ("", ":1", ":2", ":3", ":earliest", ":newest")
-
-
-@final
-class AspiringInvariants(Invariants):
-    """Also follows what is aspired.
-
-    Attributes:
-        wanted: Name to the versions that are aspired, as the manager has been told so far.
-        held: Name of each stream that is held, to what lookups found when it was.
-    """
-
-    def __init__(self, world: AspiringWorld, ledger: Ledger) -> None:
-        super().__init__(world, ledger)
-        self.wanted: dict[str, set[int]] = {}
-        self.held: dict[str, tuple[object, ...]] = {}
-        self._newest: dict[str, int | None] = {}
-        self._announced: dict[str, frozenset[int]] = {}
-        self._replaced: set[ServableId] = set()
-        # What serves on in a held stream although its version is wanted from another origin.
-        self._standing: dict[ServableId, ServableData[Loader]] = {}
-
-    # ---- what the manager takes up -------------------------------------------------------------
-
-    def taking(self, event: Event | None) -> None:
-        """Follow *event*, which the manager is about to take up."""
-        super().taking(event)
-        match event:
-            case Aspire() if not self.closing:
-                for data in event.versions:
-                    self._want(data)
-                self.wanted[event.name] = {data.id.version for data in event.versions}
-            case Hold() if not self.closing:
-                for name in event.names - self.held.keys():
-                    self.held[name] = self._found_in(name)
-                    self._newest[name] = max(self.wanted.get(name, ()), default=None)
-            case Commit():
-                self._commit(event.names)
-            case CloseRequested():
-                self.wanted.clear()
-                self.held.clear()
-                self._standing.clear()
-            case _:
-                pass
-
-    def _want(self, data: ServableData[Loader]) -> None:
-        which, standing = data.id, self._standing.get(data.id)
-        if standing is not None:
-            taken_back = _compatible(standing, data)
-            self._ledger.expected[which] = standing if taken_back else data
-            if taken_back:
-                del self._standing[which]
-                self._begun.add(which)
-            return
-        kept = self._ledger.expected.get(which)
-        # What has begun, or still serves though nobody wanted it, stays as it is.
-        stays = which in (self._begun if self._wants(which) else self._served)
-        if kept is not None and stays and _compatible(kept, data):
-            return
-        if kept is not None and which.name in self.held and which in self._served:
-            self._standing[which] = kept
-        elif stays:
-            self._replaced.add(which)
-        self._begun.discard(which)
-        self._ledger.expected[which] = data
-
-    def _commit(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.held.pop(name, None)
-        for which in [one for one in self._standing if one.name in names]:
-            standing = self._standing.pop(which)
-            if self._wants(which):
-                self._replaced.add(which)
-            else:
-                self._ledger.expected[which] = standing
-                self._begun.add(which)
-
-    def newest(self, name: str) -> int | None:
-        """Return which version of *name* a lookup of the newest is to find."""
-        if name in self.held:
-            return self._newest[name]
-        return max(self.wanted.get(name, ()), default=None)
-
-    def _wants(self, id: ServableId) -> bool:
-        return id.version in self.wanted.get(id.name, ())
-
-    def wanted_ids(self) -> set[ServableId]:
-        """Return what is aspired."""
-        return {
-            ServableId(name, version)
-            for name, versions in self.wanted.items()
-            for version in versions
-        }
-
-    # ---- what it publishes and serves ----------------------------------------------------------
-
-    def announced(self, event: StreamAspiration) -> None:
-        """Follow what is published as aspired."""
-        self._announced[event.name] = event.versions
-
-    def started(self, id: ServableId) -> None:
-        """Check that *id* was announced."""
-        announced = id.version in self._announced.get(id.name, ())
-        self._ledger.require(announced, Rule.ASPIRED_FIRST, f"{id} began unannounced")
-
-    def before_step(self) -> None:
-        """Note what the step starts from."""
-        super().before_step()
-        self._replaced.clear()
-
-    def after_step(self, *, idle: bool) -> None:
-        """Check all that can be seen."""
-        super().after_step(idle=idle)
-        for name, before in self.held.items():
-            found = self._found_in(name)
-            text = f"{name}: {found} found, {before} when it was held"
-            self._ledger.require(found == before, Rule.HELD_STANDS, text)
-
-    def _found_in(self, name: str) -> tuple[object, ...]:
-        entries = (self._world.manager._serving.find(name + one) for one in _SELECTORS)
-        return tuple(one and (str(one.id), id(one.servable)) for one in entries)
-
-    def check_service(self, served: set[ServableId]) -> None:
-        """Check that what a step took out was wanted no more, and that its stream still serves."""
-        for which in self._served - served - self._replaced:
-            text = f"{which} is wanted and was taken out"
-            self._ledger.require(not self._wants(which), Rule.STAYS_SERVED, text)
-            if isinstance(self._world.options.policy, AvailabilityPreservingPolicy):
-                excused = not self.wanted.get(which.name) or any(
-                    one.name == which.name for one in (*served, *self._replaced)
-                )
-                text = f"{which} was taken out, and its stream serves nothing now"
-                self._ledger.require(excused, Rule.SOMETHING_SERVES, text)
-
-
-def _compatible(kept: ServableData[Loader], data: ServableData[Loader]) -> bool:
-    if None not in (kept.origin, data.origin) and kept.origin != data.origin:
-        return False
-    return kept.error is None or data.error is not None
 
 
 @final
@@ -184,21 +42,22 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
             **self._common(),
         )
         self.invariants = AspiringInvariants(self, self.ledger)
-        self._committing: frozenset[str] = frozenset()
-        self._follow_commits()
+        self._switching: frozenset[str] = frozenset()
+        self._follow_switches()
 
-    def _follow_commits(self) -> None:
-        """Know when a commit is carried out: after it was taken up, and before policies are asked."""
+    def _follow_switches(self) -> None:
+        """Know when a commit or a rollback is carried out: after it was taken up, before policies are asked."""
         reconciler = self.manager._actor._reconciler
         take, settle = reconciler.take, reconciler.settle
 
         def taking(event: Event | None, now: float) -> list[Effect]:
             effects = take(event, now)
-            self._committing = event.names if isinstance(event, Commit) else frozenset()
+            self._switching = event.names if isinstance(event, Commit | Rollback) else frozenset()
             return effects
 
         def settling() -> list[Effect]:
-            self._committing = frozenset()
+            self._switching = frozenset()
+            self.invariants.carried_out()
             return settle()
 
         reconciler.take = taking  # type: ignore[method-assign] # spies on this one manager
@@ -209,27 +68,71 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
     def aspire(self, name: str, wishes: Sequence[Wish]) -> None:
         """Aspire exactly *wishes*."""
         entries = [make(name, wish, self.ledger, self.options) for wish in wishes]
+        self.invariants.turns.update({id(one): (one, self.invariants.asked) for one in entries})
         self.manager.set_aspired_versions(name, entries)
 
     def hold(self, names: Sequence[str]) -> None:
         """Hold *names*."""
         if not self.closing:
             self.manager.hold(names)
+            self.invariants.asked += 1
 
-    def commit(self, names: Sequence[str]) -> None:
-        """Commit *names*, and look at them between any two lines until that is carried out."""
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+        """Want exactly these labels."""
+        if not self.closing:
+            self.manager.set_labels(labels)
+            self.invariants.asked += 1
+
+    def configure(self, streams: Mapping[str, StreamOptions]) -> None:
+        """Give exactly these streams options of their own."""
+        if not self.closing:
+            self.manager.configure(streams)
+            self.invariants.asked += 1
+
+    def commit(
+        self,
+        names: Sequence[str],
+        expects: bool | None = None,
+        labels: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        """Commit *names*, and look at them between any two lines until that is carried out.
+
+        Args:
+            names: What to commit.
+            expects: Whether what is aspired is expected, or something else; None: nothing is.
+            labels: What is wanted of labels from then on.
+        """
         if self.closing:
             return
         self.settle_mailbox()
-        self.manager.commit(names)
+        if expects is None:
+            self.manager.commit(names, labels=labels)
+            self.invariants.asked += 1
+        else:
+            wanted = {name: set(self.invariants.wanted.get(name, ())) for name in names}
+            if not expects:
+                wanted[names[0]] ^= {2}
+            self.manager.commit(names, expected=wanted, labels=labels)
+            self.invariants.asked += 1
+        self._watch(names)
+
+    def rollback(self, names: Sequence[str]) -> None:
+        """Roll *names* back, and look at them likewise."""
+        if self.closing:
+            return
+        self.settle_mailbox()
+        self.manager.rollback(names)
+        self.invariants.asked += 1
+        self._watch(names)
+
+    def _watch(self, names: Sequence[str]) -> None:
         seen: list[tuple[object, ...]] = []
 
         def look(frame: FrameType, event: str, _: object) -> Any:
             if not frame.f_globals.get("__name__", "").startswith("servman."):
                 return None
-            if event == "line" and self._committing:
-                streams = self.manager._serving.streams
-                now = tuple(tuple(streams[one].versions) if one in streams else () for one in names)
+            if event == "line" and self._switching:
+                now = tuple(map(self._found_now, names))
                 if seen[-1:] != [now]:
                     seen.append(now)
             return look
@@ -241,6 +144,13 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
         finally:
             sys.settrace(before)
         self.ledger.require(len(seen) <= 2, Rule.ONE_CHANGE, f"{names}: {seen}")
+
+    def _found_now(self, name: str) -> tuple[object, ...]:
+        entry = self.manager._serving.streams.get(name)
+        if entry is None:
+            return ()
+        labels = {label: one.id.version for label, one in entry.labels.items()}
+        return (*entry.versions, *sorted(labels.items()))
 
     def settle_mailbox(self) -> None:
         """Let the manager take up what it was told before."""
@@ -275,6 +185,8 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
 
     def let_all_go(self) -> None:
         """Want nothing any more."""
+        self.manager.set_labels({})
+        self.invariants.asked += 1
         for name in list(self.invariants.wanted):
             self.aspire(name, ())
 
@@ -293,7 +205,8 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
             return one.state is HarnessState.ERROR
         repaired = isinstance(loader, FileLoader) and loader.files > 0
         failed = loader.failure is not None or loader.kind is Kind.NOTHING
-        exhausted = loader.attempt == self.options.max_num_load_retries + 1
+        limits = {self.options.max_num_load_retries, *self.ledger.limits[one.id.name]}
+        exhausted = min(limits) < loader.attempt <= max(limits) + 1
         given_up = one.id in self.invariants.given_up or loader.failure is FinalError
         state = one.state is HarnessState.ERROR
         return state and failed and not repaired and (exhausted or given_up)
@@ -310,6 +223,6 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
         siblings = [
             each for each in self.manager.snapshots(one.id.name) if each.state is HarnessState.READY
         ]
-        keeps = isinstance(self.options.policy, AvailabilityPreservingPolicy)
+        keeps = isinstance(self.invariants.policy_of(one.id.name), AvailabilityPreservingPolicy)
         wanted = bool(self.invariants.wanted.get(one.id.name))
         return keeps and wanted and [each.id for each in siblings] == [one.id]

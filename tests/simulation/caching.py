@@ -13,6 +13,7 @@ from tests.simulation.calling import CallingInvariants
 from tests.simulation.ledger import Ledger, Model, Rule
 from tests.simulation.loaders import Wish, make
 from tests.simulation.world import AnyWorld, World
+from tests.unit.manager.rig import kept as kept_by
 
 if TYPE_CHECKING:
     from servman.data import ServableData
@@ -176,10 +177,11 @@ class CachingWorld(World[CachingManager, CachingInvariants]):
 
     def check_nothing_kept(self) -> None:
         """What is not in the cache has left nothing behind."""
-        actor = self.manager._actor
         ready = {one.incarnation for one in self.manager.snapshots()}
-        reconciler = actor._reconciler
-        for name in ("_kept", "_incarnations", "_given_up", "_wanting", "_replies", "_lookups"):
-            kept = set(getattr(actor, name, ()) or getattr(reconciler, name, ())) - ready
+        reconciler = self.manager._actor._reconciler
+        names = ("_incarnations", "_given_up", "_wanting", "_replies", "_lookups")
+        records = {name: set(getattr(reconciler, name)) for name in names}
+        for name, found in {**records, "the actor": kept_by(self.manager)}.items():
+            kept = found - ready
             self.ledger.require(not kept, Rule.NOTHING_KEPT, f"{kept} in {name}")
         self.ledger.raise_first()

@@ -17,7 +17,19 @@ from tests.simulation.calling import BasicWorld
 from tests.simulation.loaders import Wish
 
 if TYPE_CHECKING:
+    from servman.manager import StreamOptions
     from tests.simulation.world import AnyWorld
+
+
+Labels = tuple[tuple[str, str, int], ...]
+"""Names, labels and versions."""
+
+
+def _table(labels: Labels) -> dict[str, dict[str, int]]:
+    table: dict[str, dict[str, int]] = {}
+    for name, label, version in labels:
+        table.setdefault(name, {})[label] = version
+    return table
 
 
 class Decision(Protocol):
@@ -73,10 +85,43 @@ class Prepare:
 @dataclass(frozen=True, slots=True)
 class Commit:
     names: tuple[str, ...]
+    expects: bool | None = None
+    labels: Labels | None = None
 
     def __call__(self, world: AnyWorld) -> None:
         assert isinstance(world, AspiringWorld)
-        world.commit(self.names)
+        labels = None if self.labels is None else _table(self.labels)
+        world.commit(self.names, self.expects, labels)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    names: tuple[str, ...]
+
+    def __call__(self, world: AnyWorld) -> None:
+        assert isinstance(world, AspiringWorld)
+        world.rollback(self.names)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SetLabels:
+    labels: Labels
+
+    def __call__(self, world: AnyWorld) -> None:
+        assert isinstance(world, AspiringWorld)
+        world.set_labels(_table(self.labels))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Configure:
+    streams: tuple[tuple[str, StreamOptions], ...]
+
+    def __call__(self, world: AnyWorld) -> None:
+        assert isinstance(world, AspiringWorld)
+        world.configure(dict(self.streams))
 
 
 @final

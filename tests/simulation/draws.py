@@ -11,6 +11,7 @@ from servman.manager import (
     AvailabilityPreservingPolicy,
     ExponentialBackoff,
     ResourcePreservingPolicy,
+    StreamOptions,
 )
 from tests.simulation.decisions import (
     Advance,
@@ -21,16 +22,20 @@ from tests.simulation.decisions import (
     CloseHandle,
     Collect,
     Commit,
+    Configure,
     Decision,
     DropHandle,
     Finish,
     Hang,
     Hold,
     KnotHandle,
+    Labels,
     Load,
     Manage,
     Prepare,
     Retry,
+    Rollback,
+    SetLabels,
     SetLoadThreads,
     Settle,
     Shutdown,
@@ -40,6 +45,7 @@ from tests.simulation.decisions import (
     Thaw,
     Unload,
 )
+from tests.simulation.labelling import LABELS
 from tests.simulation.loaders import Kind, Wish
 from tests.simulation.options import Options
 
@@ -52,7 +58,16 @@ _NEEDS: Final = (1, 2, 3, 4, 5, 20)
 _MORE: Final = (0, 0, 0, 2, -1)
 _ORIGINS: Final = (None, None, "/x", "/y")
 _POLICIES: Final = (AvailabilityPreservingPolicy, ResourcePreservingPolicy)
-_SELECTORS: Final = ("", "", ":1", ":2", ":3", ":earliest", ":newest")
+_SELECTORS: Final = (
+    "",
+    "",
+    ":1",
+    ":2",
+    ":3",
+    ":earliest",
+    ":newest",
+    *(f"@{one}" for one in LABELS),
+)
 _TIMEOUTS: Final = (0.0, 1.0, 12.0, None)
 _INTERVALS: Final = (0.0, 0.5, 5.0, ExponentialBackoff(initial=0.5, maximum=4.0))
 
@@ -83,6 +98,30 @@ def _prepare(random: Random) -> Decision:
     )
 
 
+def _labels(random: Random) -> Labels:
+    places = [(name, label) for name in STREAMS for label in LABELS]
+    chosen = random.sample(places, random.randint(0, 4))
+    return tuple((name, label, random.choice(VERSIONS)) for name, label in chosen)
+
+
+def _commit(random: Random) -> Decision:
+    names = random.choice((STREAMS, _names(random)))
+    labels = _labels(random) if random.random() < 0.3 else None
+    return Commit(names, random.choice((None, True, True, False)), labels)
+
+
+def _configure(random: Random) -> Decision:
+    options = (
+        StreamOptions(
+            policy=random.choice(_POLICIES)() if random.random() < 0.6 else None,
+            max_num_load_retries=random.choice((None, 0, 1, 2)),
+            load_retry_interval=random.choice((None, *_INTERVALS)),
+        )
+        for _ in STREAMS
+    )
+    return Configure(tuple(zip(_names(random), options, strict=False)))
+
+
 def _manage(random: Random) -> Decision:
     return Manage(random.choice(STREAMS), _wish(random, random.choice(VERSIONS)))
 
@@ -106,6 +145,10 @@ def _id(random: Random) -> ServableId:
 
 def _request(random: Random) -> str:
     return random.choice(STREAMS) + random.choice(_SELECTORS)
+
+
+def _specific_request(random: Random) -> str:
+    return random.choice(STREAMS) + random.choice(_SELECTORS[: -len(LABELS)])
 
 
 _Draws = tuple[tuple[float, Callable[[Random], Decision]], ...]
@@ -134,7 +177,10 @@ _DRAWS: Final[Mapping[str, _Draws]] = {
         (1, lambda random: Retry(_id(random))),
         (0.7, lambda random: Hold(_names(random))),
         (0.7, _prepare),
-        (0.7, lambda random: Commit(random.choice((STREAMS, _names(random))))),
+        (0.7, _commit),
+        (0.5, lambda random: Rollback(random.choice((STREAMS, _names(random))))),
+        (1, lambda random: SetLabels(_labels(random))),
+        (0.5, _configure),
     ),
     "basic": (
         *_ALL,
@@ -142,7 +188,7 @@ _DRAWS: Final[Mapping[str, _Draws]] = {
         (8, lambda random: Load(_id(random))),
         (4, lambda random: Unload(_id(random))),
         (2, lambda random: StopManaging(_id(random))),
-        (4, lambda random: TakeHandle(_number(random), _request(random))),
+        (4, lambda random: TakeHandle(_number(random), _specific_request(random))),
     ),
     "caching": (*_ALL, (15, _ask), (6, lambda random: CloseHandle(_number(random)))),
 }

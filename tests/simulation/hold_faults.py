@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from servman.manager.harness import HarnessState, LoaderHarness
-from servman.manager.messages import Serve
 from servman.manager.reconciler import Reconciler
 from servman.manager.stream import Stream
 from servman.manager.tracker import ResourceTracker
@@ -14,6 +14,8 @@ from tests.simulation.plants import fault
 if TYPE_CHECKING:
     import pytest
 
+    from servman.manager.causes import Cause
+    from servman.manager.messages import Commit
     from servman.manager.policy import ServableAction
 
 
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
 def _one_by_one(patch: pytest.MonkeyPatch) -> None:
     commit = Reconciler._commit
 
-    def slowly(self: Reconciler, names: frozenset[str]) -> None:
-        for name in sorted(names):
-            commit(self, frozenset({name}))
+    def slowly(self: Reconciler, event: Commit) -> None:
+        if event.reply is not None:
+            commit(self, event)
+            return
+        for name in sorted(event.names):
+            commit(self, dataclasses.replace(event, names=frozenset({name})))
 
     patch.setattr(Reconciler, "_commit", slowly)
 
@@ -33,7 +38,7 @@ def _found_early(patch: pytest.MonkeyPatch) -> None:
     loaded = Reconciler._loaded
 
     def early(self: Reconciler, harness: LoaderHarness) -> None:
-        held, self._held = self._held, set()
+        held, self._held = self._held, {}
         loaded(self, harness)
         self._held = held
 
@@ -43,7 +48,7 @@ def _found_early(patch: pytest.MonkeyPatch) -> None:
 @fault("hold", "what is the newest changes in a held stream")
 def _newest_changes(patch: pytest.MonkeyPatch) -> None:
     def serve(self: Reconciler, stream: Stream) -> None:
-        self._emit(Serve({stream.name: stream.served()}))
+        self._serve_together((stream,))
 
     patch.setattr(Reconciler, "_serve", serve)
 
@@ -60,9 +65,9 @@ def _no_way_back(patch: pytest.MonkeyPatch) -> None:
 def _taken_out(patch: pytest.MonkeyPatch) -> None:
     unaspire = Reconciler._unaspire
 
-    def hasty(self: Reconciler, harness: LoaderHarness, *, replaced: bool) -> None:
-        held, self._held = self._held, set()
-        unaspire(self, harness, replaced=replaced)
+    def hasty(self: Reconciler, harness: LoaderHarness, cause: Cause) -> None:
+        held, self._held = self._held, {}
+        unaspire(self, harness, cause)
         self._held = held
 
     patch.setattr(Reconciler, "_unaspire", hasty)
@@ -100,7 +105,7 @@ def _lost_action(patch: pytest.MonkeyPatch) -> None:
     ) -> list[ServableAction]:
         return [one for one in wished if one in actions]
 
-    patch.setattr("servman.manager.reconciler._permuted", permuted)
+    patch.setattr("servman.manager.policies._permuted", permuted)
 
 
 @fault("users", "a policy that has failed is never asked again")

@@ -10,7 +10,7 @@ from servman.ids import ServableId
 from servman.manager import HarnessState
 from servman.manager.messages import CloseRequested, RetryCancelled
 from servman.reasons import ReasonCode
-from servman.state import ManagerState, ServableState
+from servman.state import ManagerState, ServableState, StreamAspiration
 from tests.simulation.ledger import REACHABLE, Ledger, Rule
 from tests.simulation.loaders import memory_in
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from servman.events import Event as BusEvent
     from servman.manager import ServableStateSnapshot
     from servman.manager.messages import Event
-    from servman.state import StreamAspiration
     from tests.simulation.bench import Bench
     from tests.simulation.world import AnyWorld
 
@@ -83,6 +82,11 @@ class Invariants:
                 right = int(selector)
         return ServableId(name, right) if right is not None and right in found else None
 
+    def refuses(self, request: str) -> bool:
+        """Whether *request* can never be right, as it stands."""
+        del request
+        return False
+
     def newest(self, name: str) -> int | None:
         """Return which version of *name* a lookup of the newest is to find."""
         raise NotImplementedError(name)
@@ -92,8 +96,9 @@ class Invariants:
     def record(self, event: BusEvent) -> None:
         """Check *event* as it is published; the bus shows it to a recorder first."""
         self._follow_harnesses()
-        if not isinstance(event, ServableState):
+        if isinstance(event, StreamAspiration):
             self.announced(event)
+        if not isinstance(event, ServableState):
             return
         self._check_order(event)
         if event.manager_state in (ManagerState.AVAILABLE, ManagerState.UNLOADING):

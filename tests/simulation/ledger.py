@@ -36,12 +36,20 @@ class Rule(StrEnum):
     SNAPSHOTS_AGREE = "the latest snapshots and the latest public states agree"
     STAYS_SERVED = "an aspired version that serves goes on serving"
     SOMETHING_SERVES = "a stream that serves goes on serving, unless nothing of it is wanted"
-    EXPLAINED = "every aspired version that is not ready has a reason"
+    EXPLAINED = "every aspired version that is not ready has a reason, and so has every label"
     PLACES = "nothing waits for a place that is free, and no place is given twice"
     MEMORY = "what is set aside covers what is in memory, and is no more than there is"
     NO_FAULT = "the manager raises nothing and logs no fault of its own"
     HELD_STANDS = "lookups in a held stream find what they found when it was held"
     ONE_CHANGE = "a commit lets all its streams in by one change of what lookups find"
+    ASKED = "what the policy in force asks for is done at once"
+    IN_TURN = (
+        "a list is taken up after the holds, commits and the like that were asked for before it"
+    )
+    COMMITS_WHOLE = "a commit with expectations is done as a whole, and exactly where they are met"
+    ROLLED_BACK = "a rollback takes nothing out, and lets in only what was on its way in before"
+    LABELS = "a label points to its wanted version where that serves, else where it did, while that serves"
+    LABELS_TOLD = "what was told last of labels is what is so"
     ANSWERED = "whoever asks is answered exactly once, and truly"
     IN_USE = "a caching manager never takes out what is in use"
     WITHIN_LIMIT = "a caching manager never has more in memory than its limit"
@@ -58,7 +66,7 @@ class Rule(StrEnum):
 class Violation(AssertionError):  # noqa: N818 -- it is one, whoever is to blame
     """A rule was broken."""
 
-    def __init__(self, rule: Rule, text: str) -> None:
+    def __init__(self, rule: StrEnum, text: str) -> None:
         super().__init__(f"{rule}: {text}")
         self.rule = rule
 
@@ -91,6 +99,7 @@ class Ledger:
         late: The models of loads that had been given up when they returned, likewise.
         held: What holds a model (a handle's number, or a knot), and the model.
         expected: The entry whose loader is to be used for an id.
+        limits: Name to every number of retries that the stream has had for its own.
     """
 
     def __init__(self) -> None:
@@ -98,13 +107,14 @@ class Ledger:
         self.in_memory: defaultdict[ServableId, list[Model]] = defaultdict(list)
         self.late: list[Model] = []
         self.held: dict[object, Model] = {}
+        self.limits: defaultdict[str, set[int]] = defaultdict(set)
         self.expected: dict[ServableId, ServableData[Loader]] = {}
 
-    def blame(self, rule: Rule, text: str) -> None:
+    def blame(self, rule: StrEnum, text: str) -> None:
         """Write a violation down."""
         self.violations.append(Violation(rule, text))
 
-    def require(self, holds: object, rule: Rule, text: str) -> None:
+    def require(self, holds: object, rule: StrEnum, text: str) -> None:
         """Write a violation down unless it *holds*."""
         if not holds:
             self.blame(rule, text)

@@ -85,7 +85,7 @@ class PlantedLoader:
         self.attempt = 0
         self.failure: type[BaseException] | None = None
         self._ledger = ledger
-        self._max_attempts = options.max_num_load_retries + 1
+        self._max_num_load_retries = options.max_num_load_retries
         self._gives_up = options.load_timeout is not None
         self._failures, self._error = _FAILURES.get(wish.kind, (0, PlantedError))
 
@@ -129,7 +129,8 @@ class PlantedLoader:
 
     def _check(self, context: LoadContext) -> None:
         expected = (1, self.attempt + 1)
-        numbered = context.attempt in expected and context.attempt <= self._max_attempts
+        most = max(self._max_num_load_retries, *self._ledger.limits[context.id.name], 0)
+        numbered = context.attempt in expected and context.attempt <= most + 1
         text = f"{context.id}: attempt {context.attempt} after {self.attempt}"
         self._ledger.require(numbered, Rule.ATTEMPTS_IN_ORDER, text)
         entry = self._ledger.expected.get(context.id)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from servman.ids import ServableId, ServableRequest
 from servman.manager.actor import Actor
+from servman.manager.crew import Crew
+from servman.manager.drains import Drains
 from servman.manager.handle import Entry, ServableHandle
 from servman.manager.messages import (
     Drained,
@@ -19,6 +21,8 @@ from tests.simulation.plants import fault
 if TYPE_CHECKING:
     import pytest
 
+    from servman.manager.drains import Signal
+
 
 # ---- serving map and actor -------------------------------------------------------------------------
 
@@ -31,7 +35,8 @@ def _still_found(patch: pytest.MonkeyPatch) -> None:
         before = self.serving.entries(name)
         entry = make(self, name, served)
         now = entry.versions if entry is not None else {}
-        return StreamEntry({**before, **now}, served.newest) if before or now else None
+        labels = entry.labels if entry is not None else {}
+        return StreamEntry({**before, **now}, served.newest, labels) if before or now else None
 
     patch.setattr(Actor, "_stream_entry", merging)
 
@@ -40,8 +45,8 @@ def _still_found(patch: pytest.MonkeyPatch) -> None:
 def _wrong_latest(patch: pytest.MonkeyPatch) -> None:
     make = StreamEntry.__init__
 
-    def confused(self: StreamEntry, versions: Any, newest: int | None) -> None:
-        make(self, versions, newest)
+    def confused(self: StreamEntry, versions: Any, newest: int | None, labels: Any) -> None:
+        make(self, versions, newest, labels)
         self.latest = versions[min(versions)]
 
     patch.setattr(StreamEntry, "__init__", confused)
@@ -51,9 +56,9 @@ def _wrong_latest(patch: pytest.MonkeyPatch) -> None:
 def _wrong_newest(patch: pytest.MonkeyPatch) -> None:
     make = StreamEntry.__init__
 
-    def lenient(self: StreamEntry, versions: Any, newest: int | None) -> None:
+    def lenient(self: StreamEntry, versions: Any, newest: int | None, labels: Any) -> None:
         del newest
-        make(self, versions, max(versions))
+        make(self, versions, max(versions), labels)
 
     patch.setattr(StreamEntry, "__init__", lenient)
 
@@ -72,47 +77,39 @@ def _new_entries(patch: pytest.MonkeyPatch) -> None:
 
 @fault("actor", "the end of the last handle is not heard")
 def _deaf(patch: pytest.MonkeyPatch) -> None:
-    signal = Actor._signal
+    hear = Drains.hear
 
-    def deaf(self: Actor, gone: Any) -> Drained | None:
-        drained = signal(self, gone)
+    def deaf(self: Drains, signal: Signal) -> Drained | None:
+        drained = hear(self, signal)
         return None if drained is not None and drained.incarnation % 5 == 0 else drained
 
-    patch.setattr(Actor, "_signal", deaf)
+    patch.setattr(Drains, "hear", deaf)
 
 
 @fault("actor", "the death of an entry counts as drained, whatever finalisers still do")
 def _one_token(patch: pytest.MonkeyPatch) -> None:
-    def hasty(self: Actor, gone: Any) -> Drained | None:
-        kept = self._kept.get(gone.incarnation)
-        return Drained(gone.incarnation) if kept is not None else None
-
-    patch.setattr(Actor, "_signal", hasty)
+    patch.setattr(Drains, "hear", lambda _, signal: Drained(signal.incarnation))
 
 
 @fault("actor", "an unload is started twice")
 def _two_unloads(patch: pytest.MonkeyPatch) -> None:
-    start = Actor._start_unload
+    unload = Crew.unload
 
-    def twice(self: Actor, order: StartUnload) -> None:
-        servable = self._kept[order.incarnation].servable
-        start(self, order)
-        self._kept[order.incarnation].servable = servable
-        start(self, order)
+    def twice(self: Crew, order: StartUnload, servable: object) -> None:
+        unload(self, order, servable)
+        unload(self, order, servable)
 
-    patch.setattr(Actor, "_start_unload", twice)
+    patch.setattr(Crew, "unload", twice)
 
 
-@fault("actor", "an incarnation that has ended is kept")
+@fault("actor", "what is kept for the loads of an incarnation is kept for ever")
 def _hoarder(patch: pytest.MonkeyPatch) -> None:
-    carry_out = Actor._carry_out
+    patch.setattr(Crew, "forget", lambda *_: None)
 
-    def hoarding(self: Actor, effects: Any) -> None:
-        kept = dict(self._kept)
-        carry_out(self, effects)
-        self._kept = {**kept, **self._kept}
 
-    patch.setattr(Actor, "_carry_out", hoarding)
+@fault("actor", "an incarnation that was forgotten is still listened for")
+def _listener(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Drains, "forget", lambda *_: None)
 
 
 # ---- handle ----------------------------------------------------------------------------------------

@@ -9,7 +9,12 @@ from abc import ABC, abstractmethod
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from servman.errors import ClosedError, FailedPreconditionError, NotFoundError
+from servman.errors import (
+    ClosedError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from servman.events import EventBus
 from servman.manager import ResourceTracker
 from servman.manager.messages import CloseRequested
@@ -17,6 +22,7 @@ from servman.testing import FakeClock, ManualPool
 from tests.simulation.bench import Bench, Knot
 from tests.simulation.ledger import Ledger, Model, Rule
 from tests.simulation.loaders import FileLoader, memory_of, retriable
+from tests.unit.manager.rig import kept as kept_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,8 +186,13 @@ class World(ABC, Generic[M, R]):
         right = self.invariants.found_by(request)
         try:
             handle = self.manager.get_servable_handle(request, Model)
+        except InvalidArgumentError:
+            refuses = self.invariants.refuses(request)
+            self.ledger.require(refuses, Rule.FINDS_RIGHT, f"{request} is refused")
         except NotFoundError:
             self.ledger.require(right is None, Rule.FINDS_RIGHT, f"{request} should find {right}")
+            refuses = self.invariants.refuses(request)
+            self.ledger.require(not refuses, Rule.FINDS_RIGHT, f"{request} is not refused")
             self.ledger.require(not self.closed, Rule.CLOSES, f"{request} is said to be not found")
         except ClosedError:
             self.ledger.require(self.closing, Rule.CLOSES, f"{request}: closed, says a lookup")
@@ -282,18 +293,19 @@ class World(ABC, Generic[M, R]):
 
     def check_nothing_kept(self) -> None:
         """What is no longer wanted has left nothing behind."""
-        actor = self.manager._actor
-        reconciler = actor._reconciler
+        reconciler = self.manager._actor._reconciler
         kept = (
             *self.manager.snapshots(),
             *self.manager.list_available_ids(),
-            *actor._kept,
+            *kept_by(self.manager),
             *reconciler._streams,
             *reconciler._incarnations,
             *reconciler._given_up,
             *reconciler._wanting,
             *reconciler._replies,
             *reconciler._held,
+            *reconciler._labels,
+            *self.manager._actor.labels,
             *self.ledger.late,
             *(self.reserved.used.quantities if self.reserved is not None else ()),
         )
