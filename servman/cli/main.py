@@ -7,9 +7,17 @@ import importlib.util
 
 import click
 
+from servman.cli.completion import completion
 from servman.cli.demo import run_demo
 from servman.cli.demo_models import PythonModels, SavedModels
+from servman.cli.explain import explain
+from servman.cli.history import history
+from servman.cli.plan import plan
 from servman.cli.publish import publish
+from servman.cli.reload import reload
+from servman.cli.serve import serve
+from servman.cli.status import status
+from servman.cli.wait import wait
 
 
 @click.group()
@@ -18,7 +26,8 @@ def main() -> None:
     """Decide which versions of which models are in memory, and say why one is not there yet."""
 
 
-main.add_command(publish)
+for command in (completion, explain, history, plan, publish, reload, serve, status, wait):
+    main.add_command(command)
 
 
 @main.command()

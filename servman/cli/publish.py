@@ -3,54 +3,117 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from servman.errors import InvalidArgumentError, ServmanError
+from servman.cli.connection import server_options
+from servman.cli.exits import codes, exits
+from servman.cli.wait_display import show_wait
+from servman.errors import ServableUnavailableError, ServmanError
 from servman.ids import MAX_VERSION
-from servman.publishing import Progress, publish_version
+from servman.publishing import Progress, publish_version, withdraw_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from servman.cli.connection import Connection
+    from servman.client import Client
+    from servman.ids import ServableId
 
 _LINES = 10
 """Into how many lines progress is divided where there is no terminal."""
 
 
-@click.command()
-@click.argument("source_dir", type=click.Path(path_type=Path))
-@click.argument("base_path", type=click.Path(path_type=Path))
+_HELP = f"""Copy SOURCE_DIR into BASE_PATH as VERSION, which is seen whole or not at all.
+
+Without VERSION it takes the number after the highest that is there or being published.
+
+With --wait it waits until the server has it available. A version that fails to load is taken back: it is
+removed from BASE_PATH. When the time is up, or the server is not there, it stays published.
+
+It prints the id of what it published, such as "half_plus:3", and nothing else on the standard output.
+
+{codes("when it is published, and with --wait available", "when it is not, with the reason")}
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("source_dir", type=click.Path())
+@click.argument("base_path", type=click.Path())
 @click.argument("version", type=click.IntRange(0, MAX_VERSION), required=False)
-@click.option("--name", help="The servable.  [default: the last part of BASE_PATH]")
+@click.option(
+    "--name",
+    help="The servable, as the server calls it.  [default: the last part of BASE_PATH]",
+)
 @click.option("--create", is_flag=True, help="Create BASE_PATH where it is missing.")
+@click.option("--wait", "waits", is_flag=True, help="Wait until it is available on the server.")
+@server_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the server.",
+)
+@click.option("--keep-failed", is_flag=True, help="Leave a version there that fails to load.")
 def publish(
-    source_dir: Path, base_path: Path, version: int | None, name: str | None, *, create: bool
+    *,
+    source_dir: str,
+    base_path: str,
+    version: int | None,
+    name: str | None,
+    connection: Connection,
+    timeout: float,
+    create: bool,
+    waits: bool,
+    keep_failed: bool,
 ) -> None:
-    """Copy SOURCE_DIR into BASE_PATH as VERSION, which is seen whole or not at all.
-
-    Without VERSION it takes the number after the highest that is there or being published.
-
-    It prints the id of what it published, such as "half_plus:3", and nothing else on the standard output.
-    Exits 0 when it is published, 1 when it is not, with the reason, and 2 for a call that can never be
-    right.
-    """
+    """Publish it as the command line says."""
     console = Console(stderr=True)
-    try:
+    given = click.get_current_context().get_parameter_source("server")
+    if given is ParameterSource.COMMANDLINE and not waits:
+        raise click.UsageError("--server is of use with --wait: without it nobody is asked")
+    with exits(), contextlib.ExitStack() as stack:
+        # Made first: an address that can never be right should not leave a version behind.
+        client = stack.enter_context(connection.open()) if waits else None
         with _show(console) as progress:
             published = publish_version(
                 source_dir, base_path, version, name=name, create=create, progress=progress
             )
-    except InvalidArgumentError as error:
-        raise click.UsageError(str(error)) from error
-    except ServmanError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(str(published))
+        if client is not None:
+            _wait(client, published, None if keep_failed else base_path, timeout, console)
+        click.echo(str(published))
+
+
+def _wait(
+    client: Client, published: ServableId, base_path: str | None, timeout: float, console: Console
+) -> None:
+    """Wait until it is available; take it back from *base_path*, if there is one, where it fails."""
+    try:
+        with show_wait(console, quiet=False) as tell:
+            client.wait_until_available(published, timeout=timeout, progress=tell)
+    except ServableUnavailableError:
+        if base_path is not None:
+            _take_back(published, base_path)
+        raise
+    except BaseException:
+        click.echo(f"{published} is published, and stays so", err=True)
+        raise
+
+
+def _take_back(published: ServableId, base_path: str) -> None:
+    try:
+        withdraw_version(base_path, published)
+    except ServmanError as error:  # told beside the reason for which it was to go
+        click.echo(f"{published} could not be taken back: {error}", err=True)
+    else:
+        click.echo(f"{published} was taken back", err=True)
 
 
 @contextlib.contextmanager

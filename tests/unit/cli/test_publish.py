@@ -80,6 +80,18 @@ def test_a_call_that_can_never_be_right_exits_2(source: Path, base: Path) -> Non
     assert "not a servable name: 'a:b'" in err
 
 
+def test_an_empty_path_is_not_the_working_directory(
+    source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source)
+    code, out, err = run("", base)
+    assert (code, out) == (2, "")
+    assert "source_dir is ''" in err
+    monkeypatch.chdir(base)
+    assert run(source, "")[:2] == (2, "")
+    assert list(base.iterdir()) == []
+
+
 def test_without_a_terminal_progress_is_a_line_for_each_tenth_at_most() -> None:
     screen = io.StringIO()
     with command._show(Console(file=screen)) as progress:

@@ -1,0 +1,98 @@
+"""`servman plan`: what a change of the configuration would do."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from servman.cli.connection import server_options
+from servman.cli.exits import codes, exits
+from servman.clock import SystemClock
+from servman.core import (
+    ServerConfig,
+    ServerCoreOptions,
+    format_model_config,
+    read_model_config_file,
+)
+from servman.core.planner import Planner
+
+if TYPE_CHECKING:
+    from servman.cli.connection import Connection
+
+_ALONE = ("old", "platforms", "memory_limit")
+"""What a server knows better than the command line."""
+
+_HELP = f"""Say what it would do to put the configuration in the file NEW in force, as the disk stands now.
+
+With --server the server says it, for what it serves now; SERVMAN_SERVER is not looked at. Otherwise it is
+compared with the file given by --from.
+
+Nothing is loaded or changed.
+
+{codes("when NEW could be put in force", "with all its faults when it could not")}
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("new", type=click.Path())
+@click.option(
+    "--from", "old", type=click.Path(), help="The configuration in force.  [default: none]"
+)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    default=("tensorflow",),
+    show_default=True,
+    help="A platform that the server has enabled; may be given several times.",
+)
+@click.option(
+    "--memory-limit",
+    type=click.IntRange(min=0),
+    help="How many bytes the models may take together.  [default: no limit]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds for base paths and loaders to answer.",
+)
+@functools.partial(server_options, variable=None)
+@click.pass_context
+def plan(
+    context: click.Context,
+    *,
+    new: str,
+    old: str | None,
+    platforms: tuple[str, ...],
+    memory_limit: int | None,
+    timeout: float,
+    connection: Connection,
+) -> None:
+    """Plan it as the command line says."""
+    with exits():
+        after = read_model_config_file(new)
+        if connection.server is not None:
+            _refuse_local(context)
+            with connection.open() as client:
+                remote = client.plan(format_model_config(after), timeout=timeout)
+            click.echo(str(remote))
+            raise SystemExit(0 if remote else 1)
+        options = ServerCoreOptions(
+            platforms=platforms, total_model_memory_limit_bytes=memory_limit
+        )
+        before = ServerConfig() if old is None else read_model_config_file(old)
+        made = Planner(options, SystemClock()).plan(before, after, timeout=timeout)
+    click.echo(str(made))
+    raise SystemExit(0 if made else 1)
+
+
+def _refuse_local(context: click.Context) -> None:
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _ALONE and given is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} is what the server knows: leave it away")

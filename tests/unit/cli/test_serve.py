@@ -1,0 +1,173 @@
+"""The flags of `servman serve`: those of tensorflow_model_server, and never one that is ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from servman.cli import serve_flags
+from servman.cli.main import main
+from servman.cli.serve_flags import FLAGS, UNIMPLEMENTED, written_out
+from servman.core import ModelConfig, ServerConfig, ServerCoreOptions
+from servman.errors import FailedPreconditionError, InvalidArgumentError
+from servman.server import ServerOptions
+
+
+def flags(**given: Any) -> dict[str, Any]:
+    return {flag.name: flag.default for flag in FLAGS} | given
+
+
+def test_a_flag_that_stands_alone_is_true() -> None:
+    arguments = ["--enable_model_warmup", "--port=1", "--enable_model_warmup=false"]
+    assert written_out(arguments) == ["--enable_model_warmup=true", *arguments[1:]]
+
+
+@pytest.mark.parametrize("name", UNIMPLEMENTED)
+def test_what_is_not_implemented_is_an_error_that_says_so(name: str) -> None:
+    with pytest.raises(click.UsageError, match=f"--{name} is not implemented: "):
+        written_out([f"--{name}=something"])
+
+
+@pytest.mark.parametrize("name", UNIMPLEMENTED)
+def test_what_would_change_nothing_may_be_given(name: str) -> None:
+    assert written_out([f"--{name}={UNIMPLEMENTED[name][0]}"]) == []
+
+
+def test_a_lone_flag_that_is_not_implemented_is_one_that_is_true() -> None:
+    with pytest.raises(click.UsageError, match="enable_batching"):
+        written_out(["--enable_batching"])
+    assert written_out(["--enable_batching=0"]) == []
+
+
+def test_no_flag_is_both() -> None:
+    assert not {flag.name for flag in FLAGS} & UNIMPLEMENTED.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--nonsense"], "No such option"),
+        (["--port=http"], "--port"),
+        ([], "give --model_base_path, or --model_config_file"),
+        (["--model_base_path=/x", "--port=0"], "give --port, or --grpc_socket_path"),
+        (["--model_base_path=/x", "--model_platform=python"], "enabled: --platforms=python"),
+        (["--model_base_path=/x", "--grpc_channel_arguments=a"], "'a' is not name=value"),
+        (["--model_base_path=relative"], "not an absolute path"),
+        (["--model_base_path=/x", "--drain_seconds=nan"], "--drain_seconds"),
+        (["--model_config_file=/no/such"], "it does not exist"),
+    ],
+)
+def test_bad_usage_ends_before_anything_is_served(
+    arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    monkeypatch.setattr("servman.cli.serve.register_platform", lambda *_, **__: None)
+    result = CliRunner().invoke(main, ["serve", *arguments])
+    assert result.exit_code in (1, 2)
+    assert text in result.output
+
+
+def test_without_flags_the_core_works_as_ever() -> None:
+    assert serve_flags.core_options_from(flags()) == ServerCoreOptions()
+
+
+def test_flags_say_how_the_core_works(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("")
+    given = flags(
+        platforms="tensorflow, python",
+        model_config_file=str(file),
+        model_config_file_poll_wait_seconds=7.0,
+        file_system_poll_wait_seconds=-1.0,
+        num_load_threads=3,
+        num_unload_threads=5,
+        max_num_load_retries=0,
+        load_retry_interval_micros=1_500_000,
+        allow_version_labels_for_unavailable_models=False,
+        total_model_memory_limit_bytes=9,
+        history_file="/h",
+    )
+    assert serve_flags.config_from(given) == ServerConfig()
+    assert serve_flags.core_options_from(given) == ServerCoreOptions(
+        platforms=("tensorflow", "python"),
+        config_file=str(file),
+        config_file_poll_interval=7.0,
+        poll_interval=-1.0,
+        num_load_threads=3,
+        num_unload_threads=5,
+        max_num_load_retries=0,
+        load_retry_interval=1.5,
+        strict_version_labels=True,
+        total_model_memory_limit_bytes=9,
+        history_file="/h",
+    )
+
+
+def test_a_config_file_without_a_poll_interval_is_read_once() -> None:
+    options = serve_flags.core_options_from(flags(model_config_file="/m"))
+    assert options.config_file is None
+
+
+def test_a_negative_retry_interval_is_none_at_all() -> None:
+    options = serve_flags.core_options_from(flags(load_retry_interval_micros=-1))
+    assert options.load_retry_interval == 0.0
+
+
+def test_flags_name_the_one_model() -> None:
+    given = flags(model_base_path="/m", model_name="n", model_platform="python", platforms="python")
+    assert serve_flags.config_from(given) == ServerConfig([ModelConfig("n", "/m", "python")])
+
+
+def test_flags_say_how_calls_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "ssl").write_text(
+        'server_key: "K" server_cert: "C" custom_ca: "A" client_verify: true'
+    )
+    options = serve_flags.server_options_from(
+        flags(
+            port=1234,
+            grpc_socket_path="/s",
+            grpc_max_threads=3,
+            grpc_channel_arguments="grpc.a=1,grpc.b=x",
+            ssl_config_file=f"{tmp_path}/ssl",
+            token_file=f"{tmp_path}/token",
+            enable_serialization_as_tensor_content=True,
+            max_waiting_calls=5,
+        )
+    )
+    assert options.addresses == ("0.0.0.0:1234", "unix:/s")
+    assert (options.num_threads, options.max_waiting_calls) == (3, 5)
+    assert options.channel_arguments == {"grpc.a": 1, "grpc.b": "x"}
+    assert options.token == "secret"  # noqa: S105 -- of this test
+    assert options.tensors_as_content
+    assert options.tls is not None
+    assert (options.tls.key, options.tls.certificates, options.tls.client_ca) == (b"K", b"C", b"A")
+
+
+def test_without_flags_calls_are_taken_as_ever() -> None:
+    assert serve_flags.server_options_from(flags()) == ServerOptions()
+
+
+def test_files_that_are_not_what_they_should_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ssl").write_text("nonsense: 3")
+    with pytest.raises(InvalidArgumentError, match=f"{tmp_path}/ssl holds no SSLConfig"):
+        serve_flags.server_options_from(flags(ssl_config_file=f"{tmp_path}/ssl"))
+    with pytest.raises(FailedPreconditionError, match=f"{tmp_path}/no cannot be read"):
+        serve_flags.server_options_from(flags(token_file=f"{tmp_path}/no"))
+
+
+@pytest.mark.tensorflow
+def test_flags_say_how_saved_models_are_loaded() -> None:
+    adapter = serve_flags.saved_model_factory_from(
+        flags(saved_model_tags="serve,tpu", enable_model_warmup=False)
+    )()
+    assert sorted(adapter._options.tags) == ["serve", "tpu"]
+    assert adapter._warm_up is None
+    warmed = serve_flags.saved_model_factory_from(flags(num_request_iterations_for_warmup=3))()
+    assert warmed._warm_up is not None
+    assert warmed._warm_up.iterations == 3
