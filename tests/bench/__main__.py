@@ -14,7 +14,9 @@ from tests.bench import (
     handles,
     neighbours,
     polling,
+    reloads,
     saved_models,
+    serving,
     streams,
     swaps,
     waking,
@@ -28,7 +30,19 @@ def main() -> int:
     """Measure, print, and return how many bars were missed."""
     console = Console(width=170 if not sys.stdout.isatty() else None)
     rows: list[Row] = []
-    for part in (handles, swaps, detection, polling, waking, streams, neighbours, saved_models):
+    parts = (
+        handles,
+        swaps,
+        detection,
+        polling,
+        waking,
+        streams,
+        reloads,
+        neighbours,
+        saved_models,
+        serving,
+    )
+    for part in parts:
         console.print(f"measuring {part.__name__.rsplit('.', 1)[-1]} ...")
         rows.extend(part.rows())
     table = Table(title=f"Python {platform.python_version()}, {os.cpu_count()} cores")

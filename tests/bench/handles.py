@@ -30,6 +30,7 @@ class _Floor:
 def rows() -> list[Row]:
     """Run them all."""
     with running() as assembly:
+        assembly.manager.set_labels({"m": {"stable": 3}})
         assembly.manager.set_aspired_versions("m", [trivial("m", 3)])
         assembly.monitor.wait_until_available("m:3", timeout=WATCHDOG)
         return _ratios(assembly.manager)
@@ -50,6 +51,10 @@ def _ratios(manager: AspiredVersionsManager) -> list[Row]:
         with manager.get_servable_handle("m:3"):
             pass
 
+    def labeled() -> None:
+        with manager.get_servable_handle("m@stable"):
+            pass
+
     def used() -> None:
         with manager.get_servable_handle("m") as handle:
             handle.servable  # noqa: B018 -- reading it is what is measured
@@ -58,6 +63,7 @@ def _ratios(manager: AspiredVersionsManager) -> list[Row]:
         {
             "handle: latest by name, enter, exit|1.5": latest,
             'handle: "m:3"|2': specific,
+            'handle: "m@stable"|2': labeled,
             "handle: latest with .servable read|2": used,
         },
         floor,

@@ -154,7 +154,7 @@ def _bare() -> Iterator[_Scene]:
     def swap(version: int) -> None:
         nonlocal served
         entry = Entry(ServableId("m", version), object(), object())
-        serving.replace({"m": StreamEntry({version: entry}, version)})
+        serving.replace({"m": StreamEntry({version: entry}, version, {})})
         served += 1
 
     def look_up() -> None:

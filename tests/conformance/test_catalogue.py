@@ -38,6 +38,7 @@ def marks(*kinds: str, number: str = "XX-01") -> list[Mark]:
     return [Mark(kind, number, "test_it") for kind in kinds]
 
 
+@pytest.mark.timeout(120)  # for every test module is imported
 def test_the_list_and_the_tests_agree() -> None:
     assert faults(read(), collect(TESTS)) == []
 
