@@ -25,7 +25,7 @@ demo: ## See the main job at work (ARGS="--platform python" does without TensorF
 	exec $(BIN)/servman demo $(ARGS)
 
 test: lint unit integration coverage wheel ## Run all that CI runs, the cheap failures first
-	@$(BIN)/python .ci/closing_line.py $(STARTED) build/unit.xml build/integration.xml build/wheel.xml
+	@$(BIN)/python .ci/closing_line.py $(STARTED) build/unit.xml build/simulation.xml build/integration.xml build/wheel.xml
 
 lint: dev ## Check format, style, types and the import rules
 	$(BIN)/ruff format --check .
@@ -35,7 +35,8 @@ lint: dev ## Check format, style, types and the import rules
 
 unit: dev ## Run the fast tests: all but tests/integration
 	@rm -f .coverage
-	$(PYTEST) --ignore=tests/integration --junit-xml=build/unit.xml
+	$(PYTEST) --ignore=tests/integration --ignore=tests/simulation --ignore=tests/stress --junit-xml=build/unit.xml
+	$(BIN)/python -m pytest tests/simulation tests/stress --junit-xml=build/simulation.xml  # tracing would double it
 
 integration: dev ## Run the tests on real time, files and threads
 	$(PYTEST) tests/integration --junit-xml=build/integration.xml
@@ -64,7 +65,7 @@ stress: dev ## Run a manager under fire, then soak a whole core (SECONDS=60 of e
 	$(BIN)/python -m tests.stress seeded --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.stress soak --seconds $(or $(SECONDS),60)
 
-simulate: dev ## Run the manager through random histories (SEEDS=1000 FIRST=0)
+simulate: dev ## Run managers and cores through random histories (SEEDS=1000 FIRST=0)
 	@$(BIN)/python -m tests.simulation seeds --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 mutants: dev ## Count the seeds that the simulation needs to find planted faults

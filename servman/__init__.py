@@ -7,6 +7,9 @@ one is available, or why it is not.
 Importing it starts no thread, changes no logging, and loads neither TensorFlow nor numpy.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from servman.adapters import (
     DynamicSourceRouter,
     ErrorInjectingAdapter,
@@ -23,9 +26,33 @@ from servman.adapters import (
     register_platform,
 )
 from servman.clock import Clock, SystemClock
-from servman.core import Diagnosis, ModelConfig, ServerConfig, ServerCore, ServerCoreOptions
+from servman.core import (
+    Cancellation,
+    Change,
+    ConfigFile,
+    ConfigFileStatus,
+    Diagnosis,
+    LoggingConfig,
+    MemoryPlan,
+    ModelConfig,
+    ModelOutcome,
+    ModelPlan,
+    Plan,
+    Readiness,
+    ReloadOutcome,
+    ReloadResult,
+    ServerConfig,
+    ServerCore,
+    ServerCoreOptions,
+    Transition,
+    VersionDiagnosis,
+    format_model_config,
+    parse_model_config,
+    read_model_config_file,
+)
 from servman.data import ServableData
 from servman.errors import (
+    AccessDeniedError,
     AlreadyExistsError,
     ClosedError,
     DataLossError,
@@ -37,6 +64,7 @@ from servman.errors import (
     NotFoundError,
     ResourceExhaustedError,
     ServableUnavailableError,
+    ServerUnreachableError,
     ServmanError,
     UnimplementedError,
     WaitTimeoutError,
@@ -66,9 +94,10 @@ from servman.manager import (
     ServableStateSnapshot,
     Shortage,
     StaticManager,
+    StreamOptions,
     set_debug,
 )
-from servman.monitor import ServableStateMonitor, WaitResult
+from servman.monitor import ServableStateMonitor, WaitFuture, WaitProgress, WaitResult
 from servman.publishing import publish_version
 from servman.reasons import Explainer, Reason, ReasonCode
 from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
@@ -85,10 +114,14 @@ from servman.sources import (
     marker,
     settled,
 )
-from servman.state import ManagerState, ServableState, StreamAspiration
+from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
+
+if TYPE_CHECKING:
+    from servman.client import wait_until, wait_until_available, wait_until_available_async
 
 __all__ = [
     "MAIN_MEMORY",
+    "AccessDeniedError",
     "ActionKind",
     "All",
     "AlreadyExistsError",
@@ -98,10 +131,14 @@ __all__ = [
     "AvailabilityPreservingPolicy",
     "BasicManager",
     "CachingManager",
+    "Cancellation",
+    "Change",
     "Clock",
     "CloseReport",
     "ClosedError",
     "Completeness",
+    "ConfigFile",
+    "ConfigFileStatus",
     "DataLossError",
     "Diagnosis",
     "DynamicSourceRouter",
@@ -121,15 +158,23 @@ __all__ = [
     "LoadContext",
     "LoadFailedError",
     "Loader",
+    "LoggingConfig",
     "Manager",
     "ManagerState",
+    "MemoryPlan",
     "ModelConfig",
+    "ModelOutcome",
+    "ModelPlan",
     "NotFoundError",
     "PathPrefixLoaderFactory",
+    "Plan",
     "PrefixStoragePathAdapter",
     "PythonModelAdapter",
+    "Readiness",
     "Reason",
     "ReasonCode",
+    "ReloadOutcome",
+    "ReloadResult",
     "Resource",
     "ResourceAllocation",
     "ResourceExhaustedError",
@@ -151,6 +196,7 @@ __all__ = [
     "ServerConfig",
     "ServerCore",
     "ServerCoreOptions",
+    "ServerUnreachableError",
     "ServmanError",
     "Shortage",
     "Signature",
@@ -163,19 +209,40 @@ __all__ = [
     "StaticSourceRouter",
     "StaticStoragePathSource",
     "StreamAspiration",
+    "StreamLabels",
+    "StreamOptions",
     "Subscription",
     "SystemClock",
     "Target",
     "TensorSpec",
+    "Transition",
     "UnimplementedError",
+    "VersionDiagnosis",
+    "WaitFuture",
+    "WaitProgress",
     "WaitResult",
     "WaitTimeoutError",
     "WarmUp",
     "connect",
+    "format_model_config",
     "immediate",
     "marker",
+    "parse_model_config",
     "publish_version",
+    "read_model_config_file",
     "register_platform",
     "set_debug",
     "settled",
+    "wait_until",
+    "wait_until_available",
+    "wait_until_available_async",
 ]
+
+_CLIENTS = ("wait_until", "wait_until_available", "wait_until_available_async")
+
+
+def __getattr__(name: str) -> object:
+    """Bring in what needs gRPC when it is asked for: whoever embeds servman need not pay for it."""
+    if name not in _CLIENTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("servman.client"), name)

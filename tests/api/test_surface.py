@@ -8,9 +8,11 @@ import inspect
 import pytest
 
 import servman
+import servman.client
 import servman.testing
 
 NAMES = [(servman, name) for name in servman.__all__]
+NAMES += [(servman.client, name) for name in servman.client.__all__]
 NAMES += [(servman.testing, name) for name in servman.testing.__all__]
 IDS = [f"{module.__name__}.{name}" for module, name in NAMES]
 CLASSES = [thing for module, name in NAMES if inspect.isclass(thing := getattr(module, name, None))]
@@ -38,7 +40,9 @@ def test_every_public_class_says_which_threads_may_use_it(cls: type) -> None:
     assert "Threads:" in (inspect.getdoc(cls) or "")
 
 
-@pytest.mark.parametrize("module", [servman, servman.testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [servman, servman.client, servman.testing], ids=lambda module: module.__name__
+)
 def test_no_public_name_is_listed_twice_or_starts_with_an_underscore(module: object) -> None:
     names: list[str] = vars(module)["__all__"]
     assert len(names) == len(set(names))

@@ -31,11 +31,14 @@ def house(tmp_path: Path) -> House:
 # ---- base paths that are wrong -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["models/m", "", "~/m"])
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [("models/m", "write it out"), ("", "name the directory"), ("~/m", "write it out")],
+)
 def test_a_base_path_that_can_never_be_right_is_refused_before_anything_starts(
-    house: House, path: str
+    house: House, path: str, remedy: str
 ) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"\('m'\).*not an absolute path; write it out"):
+    with pytest.raises(InvalidArgumentError, match=rf"\('m'\).*not an absolute path; {remedy}"):
         house.open(base_path=path)
 
 

@@ -186,6 +186,26 @@ def test_a_writer_that_dies_half_way_and_resumes_is_waited_for_where_a_marker_is
     assert one.sent() == [[1], [2]]
 
 
+@pytest.mark.parametrize("depth", [".", "variables/shards"])
+def test_a_version_is_aspired_when_its_last_file_is_written_long_before_the_next_poll(
+    tmp_path: Path, rig: Make, depth: str
+) -> None:
+    (tmp_path / "m").mkdir()
+    last = tmp_path / "m" / "1" / depth / "DONE"
+
+    def is_done(path: str) -> bool:
+        return last.exists() and last.read_text() == "done"
+
+    one = rig(3600.0, marker("DONE") if depth == "." else is_done)
+    one.wait_until_watched()
+    (tmp_path / "m" / "1").mkdir()
+    eventually(lambda: [v.version for v in one.source.status("m").incomplete] == [1])
+    eventually(lambda: one.source.status("m").incomplete[0].why_not_watched is None)
+    last.parent.mkdir(parents=True, exist_ok=True)
+    last.write_text("done")
+    one.target.wait_for("m", [1])
+
+
 def test_a_version_that_is_renamed_away_and_back_is_followed(tmp_path: Path, rig: Make) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     one = rig(3600.0)
@@ -302,7 +322,7 @@ def test_events_that_are_lost_are_made_good_by_the_next_poll(tmp_path: Path, rig
     one = rig(-1.0)
     one.source.poll()
     one.wait_until_watched()
-    observer = one.source._watcher._observer
+    observer = one.source._watcher._placement._observer
     assert observer is not None
     observer.unschedule_all()  # type: ignore[attr-defined] # no part of what the watcher uses
     one.publish(2)
@@ -322,7 +342,7 @@ def test_an_overflow_of_the_kernel_makes_it_look_at_once(tmp_path: Path, rig: Ma
     (tmp_path / "m" / "1").mkdir(parents=True)
     one = rig(3600.0)
     one.wait_until_watched()
-    (emitter,) = one.source._watcher._observer.emitters  # type: ignore[union-attr] # as above
+    (emitter,) = one.source._watcher._placement._observer.emitters  # type: ignore[union-attr] # as above
     group, descriptor = emitter._inotify, emitter._inotify_fd
     told = group.on_event
     group.on_event = lambda _: None

@@ -134,6 +134,13 @@ def test_an_example_that_cannot_be_parsed_is_an_invalid_argument(model: Any) -> 
         model.regress([b"\xff garbage"], "half")
 
 
+def test_an_input_that_the_error_quotes_does_not_hide_the_error(model: Any) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        model.regress([b"gar\nbage\n\x1b[2J"], "half")
+    assert "the model failed: " in str(refused.value)
+    assert "Could not parse example input, value: 'gar bage [2J'" in str(refused.value)
+
+
 def test_a_flat_regression_is_read(v1_model: Path, examples: list[Any]) -> None:
     with loaded(v1_model) as model:
         assert model.regress(examples, "double") == [2.0, 6.0]
