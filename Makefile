@@ -41,7 +41,7 @@ unit: dev ## Run the fast tests: all but tests/integration
 integration: dev ## Run the tests on real time, files and threads
 	$(PYTEST) tests/integration --junit-xml=build/integration.xml
 
-coverage: dev ## Report the branch coverage of the tests run since the last `make unit`
+coverage: dev ## Report the branch coverage since the last `make unit`, simulation and stress left out
 	$(BIN)/coverage report
 
 wheel: dev ## Build the wheel and run tests/api against it in an environment of its own

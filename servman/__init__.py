@@ -98,7 +98,7 @@ from servman.manager import (
     set_debug,
 )
 from servman.monitor import ServableStateMonitor, WaitFuture, WaitProgress, WaitResult
-from servman.publishing import publish_version
+from servman.publishing import publish_version, withdraw_version
 from servman.reasons import Explainer, Reason, ReasonCode
 from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
 from servman.sources import (
@@ -236,6 +236,7 @@ __all__ = [
     "wait_until",
     "wait_until_available",
     "wait_until_available_async",
+    "withdraw_version",
 ]
 
 _CLIENTS = ("wait_until", "wait_until_available", "wait_until_available_async")

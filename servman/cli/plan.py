@@ -10,13 +10,9 @@ from click.core import ParameterSource
 
 from servman.cli.connection import server_options
 from servman.cli.exits import codes, exits
+from servman.cli.files import read_config
 from servman.clock import SystemClock
-from servman.core import (
-    ServerConfig,
-    ServerCoreOptions,
-    format_model_config,
-    read_model_config_file,
-)
+from servman.core import ServerConfig, ServerCoreOptions, format_model_config
 from servman.core.planner import Planner
 
 if TYPE_CHECKING:
@@ -75,7 +71,7 @@ def plan(
 ) -> None:
     """Plan it as the command line says."""
     with exits():
-        after = read_model_config_file(new)
+        after = read_config(new)
         if connection.server is not None:
             _refuse_local(context)
             with connection.open() as client:
@@ -85,7 +81,7 @@ def plan(
         options = ServerCoreOptions(
             platforms=platforms, total_model_memory_limit_bytes=memory_limit
         )
-        before = ServerConfig() if old is None else read_model_config_file(old)
+        before = ServerConfig() if old is None else read_config(old)
         made = Planner(options, SystemClock()).plan(before, after, timeout=timeout)
     click.echo(str(made))
     raise SystemExit(0 if made else 1)

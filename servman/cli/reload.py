@@ -9,7 +9,8 @@ import click
 
 from servman.cli.connection import server_options
 from servman.cli.exits import Exit, codes, exits, reason_as_dict
-from servman.core import format_model_config, read_model_config_file
+from servman.cli.files import read_config
+from servman.core import format_model_config
 
 if TYPE_CHECKING:
     from servman.cli.connection import Connection
@@ -55,7 +56,7 @@ def reload(
 ) -> None:
     """Reload it as the command line says."""
     with exits(as_json=as_json):
-        config = read_model_config_file(new)
+        config = read_config(new)
         if not config.models and not allow_empty:
             raise click.UsageError(
                 f"{new} lists no models, which would unload everything; give --allow-empty if that is meant"

@@ -46,7 +46,7 @@ On SIGTERM or SIGINT no more calls are taken, those under way are finished, and 
 signal ends the process at once.
 
 Exit codes: 0 when all calls were finished and all models unloaded; 1 when something had to be broken off, or the
-server could not start; 2 for bad usage or a configuration with faults.
+server could not start; 2 for bad usage, a file that cannot be read, or a configuration with faults.
 """
 
 

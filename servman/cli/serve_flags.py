@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 import click
 
 from servman.adapters import SavedModelAdapter, WarmUp
-from servman.core import ModelConfig, ServerConfig, ServerCoreOptions, read_model_config_file
-from servman.errors import FailedPreconditionError, InvalidArgumentError
+from servman.cli.files import read_config, read_text
+from servman.core import ModelConfig, ServerConfig, ServerCoreOptions
+from servman.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -168,10 +169,10 @@ def config_from(flags: Mapping[str, Any]) -> ServerConfig:
 
     Raises:
         click.UsageError: None is named.
-        ServmanError: The file cannot be read.
+        InvalidArgumentError: The file cannot be read, or holds none.
     """
     if flags["model_config_file"]:
-        return read_model_config_file(flags["model_config_file"])
+        return read_config(flags["model_config_file"])
     if not flags["model_base_path"]:
         raise click.UsageError("give --model_base_path, or --model_config_file")
     platform = flags["model_platform"]
@@ -207,7 +208,7 @@ def server_options_from(flags: Mapping[str, Any]) -> ServerOptions:
 
     Raises:
         click.UsageError: It would listen nowhere.
-        ServmanError: A file cannot be read, or is not what it should be.
+        InvalidArgumentError: A file cannot be read, or is not what it should be.
     """
     from servman.server import ServerOptions  # noqa: PLC0415 -- imports grpc and numpy
 
@@ -221,7 +222,7 @@ def server_options_from(flags: Mapping[str, Any]) -> ServerOptions:
         num_threads=flags["grpc_max_threads"],
         max_waiting_calls=flags["max_waiting_calls"],
         tls=_tls(flags["ssl_config_file"]) if flags["ssl_config_file"] else None,
-        token=_text(flags["token_file"]).strip() if flags["token_file"] else None,
+        token=read_text(flags["token_file"]).strip() if flags["token_file"] else None,
         tensors_as_content=flags["enable_serialization_as_tensor_content"],
         channel_arguments=dict(map(_argument, _listed(flags["grpc_channel_arguments"]))),
     )
@@ -259,7 +260,7 @@ def _tls(path: str) -> Tls:
 
     config = message_class("tensorflow.serving.SSLConfig")()
     try:
-        text_format.Parse(_text(path), config, descriptor_pool=POOL)
+        text_format.Parse(read_text(path), config, descriptor_pool=POOL)
     except text_format.ParseError as error:
         raise InvalidArgumentError(f"{path} holds no SSLConfig: {error}") from None
     return Tls(
@@ -267,11 +268,3 @@ def _tls(path: str) -> Tls:
         certificates=config.server_cert.encode(),
         client_ca=config.custom_ca.encode() if config.client_verify else None,
     )
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- paths are texts
-            return file.read()
-    except (OSError, ValueError) as error:
-        raise FailedPreconditionError(f"{path} cannot be read: {error}") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from servman.core.transition import labels_in_words
 from servman.reasons import ReasonCode
+from servman.sources.status import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from servman.sources import SourceStatus
 
 _UNITS: Final = ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min"))
-
-_LISTED: Final = 8
-"""How many versions a text lists at most."""
 
 
 @final
@@ -170,7 +168,7 @@ class Diagnosis:
 
     @property
     def _headline(self) -> str:
-        served = _listed(one.version for one in self.available) or "no version"
+        served = listed(one.version for one in self.available) if self.available else "no version"
         return f"{self.request or self.name}: {'well' if self else 'not well'}, serving {served}"
 
     def _whys(self) -> Iterator[str]:
@@ -183,8 +181,8 @@ class Diagnosis:
 
     def _wanted_lines(self, source: SourceStatus) -> Iterator[str]:
         policy = "" if self.config is None else f"{self.config.version_policy}; "
-        line = f"wanted: {_listed(self.wanted) or 'no version'}"
-        line += f" ({policy}on disk {_listed(self.found) or 'none'})"
+        line = f"wanted: {listed(self.wanted) if self.wanted else 'no version'}"
+        line += f" ({policy}on disk {listed(self.found)})"
         if source.versions_since is not None:
             line += f", for {span(self.time - source.versions_since)} ({source.versions_cause})"
         yield line
@@ -237,9 +235,3 @@ def span(seconds: float) -> str:
 def counted(count: int, what: str) -> str:
     """Return "1 handle", or "about 3 handles"."""
     return f"1 {what}" if count == 1 else f"about {count} {what}s"
-
-
-def _listed(versions: Iterator[int] | tuple[int, ...]) -> str:
-    texts = [str(version) for version in versions]
-    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
-    return ", ".join(texts[:_LISTED]) + more

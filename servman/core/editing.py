@@ -10,6 +10,7 @@ from servman.errors import AlreadyExistsError, InvalidArgumentError, NotFoundErr
 
 if TYPE_CHECKING:
     from servman.core.config import ServerConfig
+    from servman.core.reload import Cancellation
 
 
 class ReloadOptions(TypedDict, total=False):
@@ -20,6 +21,7 @@ class ReloadOptions(TypedDict, total=False):
     atomic: bool
     expected_generation: int | None
     origin: str
+    cancellation: Cancellation | None
 
 
 def with_model(config: ServerConfig, model: ModelConfig) -> ServerConfig:

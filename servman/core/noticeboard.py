@@ -38,7 +38,7 @@ class Listener:
             self._told.notify()
 
     def wait(self, deadline: float | None) -> set[str]:
-        """Return the names told since the last time; none at *deadline*, or when woken.
+        """Return the names told since the last time, which may be none at *deadline*, or when woken.
 
         Blocks: until there is one, until `wake`, or until *deadline* (None: for ever).
         """

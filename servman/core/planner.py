@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from servman.clock import deadline_after
 from servman.core.config import resolved
@@ -12,7 +12,7 @@ from servman.core.preview import estimate, find_versions
 from servman.core.validation import check
 from servman.errors import InvalidArgumentError
 from servman.ids import ServableId
-from servman.manager import HarnessState
+from servman.manager.harness import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from servman.core.pipeline import Pipeline
     from servman.core.plan import ModelPlan
     from servman.manager import AspiredVersionsManager
-
-
-_ENDED: Final = frozenset((HarnessState.ERROR, HarnessState.DISABLED))
 
 
 class Scene(Protocol):
@@ -57,7 +54,7 @@ class LiveScene:
         return {
             one.id.version: one.origin
             for one in self._manager.snapshots(name, count_handles=False)
-            if one.state not in _ENDED
+            if one.state not in ENDED
         }
 
     def failed(self, name: str) -> Mapping[int, str | None]:
@@ -65,7 +62,7 @@ class LiveScene:
         return {
             one.id.version: one.origin
             for one in self._manager.snapshots(name, count_handles=False)
-            if one.aspired and one.state in _ENDED
+            if one.aspired and one.state in ENDED
         }
 
     def wanted(self, name: str) -> Findings | None:

@@ -78,14 +78,19 @@ class Reconfiguring:
             origin: Who asks for it, for the history: "call", "file", "rpc", or whatever tells most.
             cancellation: Ends the wait early; None for none.
 
-        Blocks: with *wait*, until each is decided, a newer configuration is wanted, or the time is up.
+        Blocks: with *wait*, until each is decided, a newer configuration is wanted, or the time is up; without,
+            while an atomic one of somebody else is let in. Before `start` nothing is waited for.
 
         Returns:
             What has become of each model. `bool()` says whether all is well.
 
         Raises:
             InvalidArgumentError: It has faults, and the error lists all of them; or *atomic* without *wait*.
-            FailedPreconditionError: Another generation than the expected one is in force.
+            FailedPreconditionError: Another generation than the expected one is in force; a label names what
+                does not serve, and `ServerCoreOptions.strict_version_labels` is set; or, with *atomic*, the new
+                cannot be loaded beside the old.
+            WaitTimeoutError: An atomic one, this or another, is being let in and the manager has not answered in
+                time. It may still be.
             ClosedError: The core was closed, before or during the wait.
         """
         return self._reload(
@@ -99,32 +104,17 @@ class Reconfiguring:
         )
 
     async def reload_config_async(
-        self,
-        config: ServerConfig,
-        *,
-        wait: bool = True,
-        timeout: float | None = 60.0,  # noqa: ASYNC109 -- as `reload_config`
-        atomic: bool = False,
-        expected_generation: int | None = None,
-        origin: str = "call",
+        self, config: ServerConfig, **options: Unpack[ReloadOptions]
     ) -> ReloadResult:
-        """Do as `reload_config` does, without blocking the event loop.
+        """Do as `reload_config` does, whose options it takes, without blocking the event loop.
 
         Cancelling the task ends the wait. What is in force by then stays so, until another reload; an atomic one that
         is not is taken back.
         """
-        cancellation = Cancellation()
+        cancellation = options.get("cancellation") or Cancellation()
+        options["cancellation"] = cancellation
         try:
-            return await asyncio.to_thread(
-                self.reload_config,
-                config,
-                wait=wait,
-                timeout=timeout,
-                atomic=atomic,
-                expected_generation=expected_generation,
-                origin=origin,
-                cancellation=cancellation,
-            )
+            return await asyncio.to_thread(self.reload_config, config, **options)
         except asyncio.CancelledError:
             cancellation.cancel()
             raise

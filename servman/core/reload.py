@@ -19,7 +19,7 @@ class ReloadOutcome(StrEnum):
     AVAILABLE = "available"
     """It is new or changed, and serves what is wanted."""
     UNCHANGED = "unchanged"
-    """It is as it was, and serves what is wanted."""
+    """It is configured as it was, and serves what is wanted, unless nobody has waited to see that."""
     REMOVED = "removed"
     """It is no longer configured, and all its versions have gone."""
     FAILED = "failed"
@@ -95,7 +95,7 @@ class ReloadResult:
             taken back and no newer one took its place.
         models: What has become of each model, those included that are no longer configured.
         superseded_by: The generation of a newer configuration that ended the wait; None where none did.
-        timed_out: Whether the time was up before all was decided.
+        timed_out: Whether the time was up, or the wait was cancelled, before all was decided.
         rolled_back: Whether an atomic reload was taken back: everything is as it was before.
         error: Why it was taken back, where that is not a model's reason.
 
@@ -110,7 +110,10 @@ class ReloadResult:
     error: ServmanError | None = None
 
     def __bool__(self) -> bool:
-        """Whether this configuration is in force, and every required model is as wanted."""
+        """Whether this configuration is in force, and every required model is as wanted.
+
+        Where nothing was waited for, what has not changed counts as that.
+        """
         if self.rolled_back or self.superseded_by is not None:
             return False
         return all(one or not one.required for one in self.models.values())

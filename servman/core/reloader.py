@@ -156,8 +156,11 @@ class Reloader:
 
     def outcome_unseen(self, accepted: Accepted) -> ReloadResult:
         """Return what is to become of each model, without looking at any: what changes is pending."""
-        unchanged = ModelOutcome(ReloadOutcome.UNCHANGED)
-        outcomes = dict.fromkeys(accepted.models, unchanged)
+        # Two for all of them, which may be ten thousand.
+        unchanged = {
+            one: ModelOutcome(ReloadOutcome.UNCHANGED, required=one) for one in (False, True)
+        }
+        outcomes = {name: unchanged[model.required] for name, model in accepted.models.items()}
         for name in accepted.changed:
             required = accepted.counts(name)
             outcomes[name] = ModelOutcome(ReloadOutcome.PENDING, required=required)
@@ -338,7 +341,7 @@ class Reloader:
     ) -> ReloadResult:
         superseded = self._superseded_by(accepted)
         outcomes = {
-            name: ModelOutcome(ReloadOutcome.PUT_BACK)
+            name: ModelOutcome(ReloadOutcome.PUT_BACK, required=accepted.counts(name))
             if found.stand is Stand.AVAILABLE
             else self._outcome(accepted, name, found)
             for name in {**accepted.models, **accepted.before}

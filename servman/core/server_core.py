@@ -141,8 +141,9 @@ class ServerCore(Reconfiguring, Waiting):
             self._config_file.start()
         with self._stages.configuration.undisturbed():
             self._stages.start()
-            self._started = True
-        self._hurry()
+            is_first, self._started = not self._started, True
+        if is_first:
+            self._hurry()
 
     def poll(self) -> None:
         """Look at every base path now, and at the config file, if one is followed. Never waits.
@@ -266,12 +267,13 @@ class ServerCore(Reconfiguring, Waiting):
         """Return a handle on the version that *request* asks for. Takes no lock, never waits.
 
         Args:
-            request: "m" for the latest, "m:3", "m:earliest", "m:newest", an id or a request.
+            request: "m" for the latest, "m:3", "m:earliest", "m:newest", "m@stable", an id or a request.
             type: What the servable must be an instance of; None takes any.
 
         Raises:
             NotFoundError: No such version is available; the error's reason says why.
-            InvalidArgumentError: The request cannot be read, or the servable is of another type.
+            InvalidArgumentError: The request cannot be read, its label is none that there is, or the servable is of
+                another type.
             ClosedError: The core was closed.
         """
         try:

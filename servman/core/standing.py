@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 from servman.errors import ResourceExhaustedError
 from servman.ids import ServableRequest
 from servman.manager import HarnessState
+from servman.manager.harness import ENDED, ON_ITS_WAY_OUT
 from servman.sources import Specific
 
 if TYPE_CHECKING:
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.manager import ServableStateSnapshot
     from servman.sources import Outlook
-
-_ENDED: Final = frozenset((HarnessState.ERROR, HarnessState.DISABLED))
-_LEAVING: Final = frozenset(
-    (
-        HarnessState.UNLOAD_REQUESTED,
-        HarnessState.QUIESCING,
-        HarnessState.QUIESCED,
-        HarnessState.UNLOADING,
-    )
-)
 
 
 class Stand(StrEnum):
@@ -81,7 +72,7 @@ def standing(
         return _unknown(model.name, source)
     if source.missing:
         return _pending(ServableRequest.specific(model.name, min(source.missing)))
-    leaves = any(not one.aspired and one.state in _LEAVING for one in snapshots)
+    leaves = any(not one.aspired and one.state in ON_ITS_WAY_OUT for one in snapshots)
     failed = {
         one.id.version
         for one in snapshots
@@ -121,7 +112,7 @@ def standing_to_commit(
         which = ServableRequest.specific(name, one.id.version)
         # What serves under a number that is wanted from another place cannot go before the commit.
         replaced = one.wanted_again and one.state is HarnessState.READY
-        if replaced or (one.aspired and one.state in _ENDED):
+        if replaced or (one.aspired and one.state in ENDED):
             return Standing(Stand.FAILED, which)
     for one in snapshots:
         comes = one.aspired and one.state is not HarnessState.READY and not one.held
@@ -138,7 +129,7 @@ def departure(
 ) -> Standing:
     """Say whether a model that is no longer configured has gone."""
     for one in snapshots:
-        if one.aspired or one.state not in _ENDED:
+        if one.aspired or one.state not in ENDED:
             return _pending(ServableRequest.specific(name, one.id.version))
     return _pending(ServableRequest.latest(name)) if passed else Standing(Stand.GONE)
 
@@ -185,7 +176,7 @@ def _wanted(
 
 
 def _has_failed(snapshot: ServableStateSnapshot) -> bool:
-    return snapshot.aspired and not snapshot.wanted_again and snapshot.state in _ENDED
+    return snapshot.aspired and not snapshot.wanted_again and snapshot.state in ENDED
 
 
 def _moving(snapshots: Iterable[ServableStateSnapshot]) -> ServableId | None:
@@ -194,7 +185,7 @@ def _moving(snapshots: Iterable[ServableStateSnapshot]) -> ServableId | None:
         one
         for one in snapshots
         if one.wanted_again
-        or (one.state not in _ENDED and not (one.aspired and one.state is HarnessState.READY))
+        or (one.state not in ENDED and not (one.aspired and one.state is HarnessState.READY))
     ]
     moving.sort(key=lambda one: (one.aspired, one.id.version))
     return moving[-1].id if moving else None

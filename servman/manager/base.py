@@ -6,11 +6,7 @@ import threading
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from servman.clock import Clock, SystemClock, deadline_after
-from servman.errors import (
-    ClosedError,
-    FailedPreconditionError,
-    NotFoundError,
-)
+from servman.errors import ClosedError, FailedPreconditionError, NotFoundError
 from servman.forks import tie, watch
 from servman.ids import ServableId, check_id
 from servman.log import Log
@@ -85,11 +81,7 @@ class Manager(Lookups):
         clock: Clock | None = None,
         _pools: tuple[Pool, Pool, Pool] | None = None,
     ) -> None:
-        check_callable("should_retry", should_retry)
-        check_callable("pre_load_hook", pre_load_hook)
-        check_callable("on_change", on_change)
-        check_methods("event_bus", event_bus, "publish")
-        check_methods("clock", clock, "monotonic", "wall", "wait_until", "receive")
+        _check_foreign(should_retry, pre_load_hook, on_change, event_bus, clock)
         if sort_actions is not None and not self._declarative:
             raise TypeError(f"{type(self).__name__} has no option sort_actions")
         options = ReconcilerOptions(
@@ -284,6 +276,17 @@ class Manager(Lookups):
     def _dispensable(self) -> Sequence[ServableId]:
         """Return what may be unloaded to make room for a load, the first one first."""
         return ()
+
+
+def _check_foreign(
+    should_retry: object, pre_load_hook: object, on_change: object, event_bus: object, clock: object
+) -> None:
+    """Raise unless what the host plugs in can be called as it will be; the options check the rest."""
+    check_callable("should_retry", should_retry)
+    check_callable("pre_load_hook", pre_load_hook)
+    check_callable("on_change", on_change)
+    check_methods("event_bus", event_bus, "publish")
+    check_methods("clock", clock, "monotonic", "wall", "wait_until", "receive")
 
 
 def _pools_for(options: ReconcilerOptions, clock: Clock) -> tuple[Pool, Pool, Pool]:

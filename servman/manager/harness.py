@@ -76,6 +76,9 @@ NEXT: Final[Mapping[HarnessState, frozenset[HarnessState]]] = {
 ON_ITS_WAY_OUT: Final = frozenset({_S.UNLOAD_REQUESTED, _S.QUIESCING, _S.QUIESCED, _S.UNLOADING})
 """Where it is no longer found, and may still be in memory."""
 
+ENDED: Final = frozenset({_S.DISABLED, _S.ERROR})
+"""Where nothing more becomes of it."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,7 @@ class LoaderHarness:
     @property
     def ended(self) -> bool:
         """Whether its END was published."""
-        return self._state in (HarnessState.DISABLED, HarnessState.ERROR)
+        return self._state in ENDED
 
     def leave(self, cause: str) -> None:
         """Be wanted no longer, for that *cause*; what is on its way out already keeps the first one."""

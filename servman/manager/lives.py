@@ -1,8 +1,9 @@
 """The life of every incarnation, from its START to its one END. Pure.
 
-The lowest of the reconciler's five layers: it owns the state that all of them share, and says what follows
+The lowest of the reconciler's six layers: it owns the state that all of them share, and says what follows
 from one step in one life. `loads.py` knows how a load comes about, `calls.py` what callers ask of single
-versions, `policies.py` what policies ask for, `reconciler.py` what is wanted of streams.
+versions, `policies.py` what policies ask for, `streams.py` what is wanted of streams, `reconciler.py` what comes
+in, and how all of it ends.
 """
 
 from __future__ import annotations

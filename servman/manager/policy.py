@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, final
 
-from servman.manager.harness import HarnessState
+from servman.manager.harness import ENDED, HarnessState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class ResourcePreservingPolicy:
         for one in unwanted:
             if _ready(one):
                 return ServableAction(ActionKind.UNLOAD, one.id)
-        if any(one.state not in (HarnessState.DISABLED, HarnessState.ERROR) for one in unwanted):
+        if any(one.state not in ENDED for one in unwanted):
             return None
         return _load_highest([one for one in snapshots if one.aspired])
 

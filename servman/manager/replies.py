@@ -7,7 +7,7 @@ import queue
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
-from servman.errors import WaitTimeoutError, settled
+from servman.errors import ResourceExhaustedError, WaitTimeoutError, settled
 from servman.forks import watch
 from servman.log import Log
 from servman.threads import WorkerPool
@@ -77,17 +77,30 @@ class FutureReply(Future[None]):
     def add_done_callback(self, fn: Callable[[Future[None]], object]) -> None:
         """Have *fn* called with this future once it is done, on a thread of the manager's.
 
-        It is called at once, on the thread that calls this, where the manager was closed.
+        It is called at once, on the thread that calls this, where the manager was closed; and on the one that
+        brings the answer, where the system has no thread to give.
         """
 
         def call() -> None:
             fn(self)
 
         def hand_over(_: Future[None]) -> None:
-            if not self._pool.submit(call):
+            try:
+                accepted = self._pool.submit(call)
+            except ResourceExhaustedError:
+                _call_here(call)  # lost, it would be awaited for ever
+                return
+            if not accepted:
                 call()  # the manager's thread has ended, so this is the thread of whoever adds it
 
         super().add_done_callback(hand_over)
+
+
+def _call_here(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code; this may be the manager's thread
+        _log.exception("a callback of a future raised")
 
 
 @final

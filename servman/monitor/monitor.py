@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 from servman.clock import Clock, SystemClock, deadline_after
 from servman.errors import InvalidArgumentError
 from servman.forks import tie, watch
-from servman.ids import AnyRequest, ServableId
+from servman.ids import AnyRequest, ServableId, check_id
 from servman.log import Log
 from servman.monitor.dispatcher import Dispatcher
 from servman.monitor.future import Futures, WaitFuture
@@ -128,10 +128,7 @@ class ServableStateMonitor:
         Raises:
             InvalidArgumentError: It is no `ServableId`.
         """
-        if not isinstance(id, ServableId):
-            raise InvalidArgumentError(
-                f"a version is named by a ServableId(name, version), not {id!r}"
-            )
+        check_id(id)
         return self._history.view(id.name).states.get(id.version)
 
     def get_version_states(self, name: str) -> dict[int, ServableState]:

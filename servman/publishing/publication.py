@@ -76,7 +76,7 @@ def publish_version(
             or somebody else is publishing that version.
         DataLossError: The copy reads back other than it was written.
     """
-    source, base = _absolute("source_dir", source_dir), _absolute("base_path", base_path)
+    source, base = absolute("source_dir", source_dir), absolute("base_path", base_path)
     name = check_name(
         (base if base.name != ".." else base.resolve()).name if name is None else name
     )
@@ -196,7 +196,12 @@ class Publication:
         )
 
 
-def _absolute(what: str, path: str | os.PathLike[str]) -> Path:
+def absolute(what: str, path: str | os.PathLike[str]) -> Path:
+    """Return the argument *what*, which is *path*, as an absolute path.
+
+    Raises:
+        InvalidArgumentError: It can be none.
+    """
     # An empty text would mean the working directory, and comes from a variable that a script forgot to set.
     if isinstance(path, str | os.PathLike):
         text: object = os.fspath(path)

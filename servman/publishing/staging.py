@@ -85,7 +85,7 @@ def survey(base_path: Path, faults: Faults, own: Staging | None = None) -> Surve
     dead = {name for name in sorted(staged) if _clear(base_path / name)}
     for name in names:
         if _DISCARDED.fullmatch(name):
-            _remove(base_path / name)
+            remove(base_path / name)
     return Survey(
         versions={int(name): name for name in numbers},
         publishing={name: number for name, number in staged.items() if name not in dead},
@@ -122,7 +122,7 @@ class Staging:
                 try:
                     lock = _own(path)
                 except BaseException:
-                    _remove(path)
+                    remove(path)
                     raise
             if lock is not None:
                 return cls(path, lock)
@@ -138,7 +138,7 @@ class Staging:
     ) -> None:
         path = _set_aside(self.path)
         self._lock.close()  # before its file is removed, or NFS keeps that under another name
-        _remove(path)
+        remove(path)
 
 
 def _is_number(name: str) -> bool:
@@ -170,7 +170,7 @@ def _clear(path: Path) -> bool:
     with claim:  # until its name is taken away: so nobody comes to own it in between
         _log.info("removing %s, which a dead publisher has left behind", path)
         aside = _set_aside(path)
-    _remove(aside)
+    remove(aside)
     return True
 
 
@@ -207,13 +207,18 @@ def _lock(file: FileIO, *, exclusive: bool) -> bool | None:
 
 def _set_aside(path: Path) -> Path:
     """Take the name of *path* away, and return what it is called from now on."""
-    aside = path.with_name(f".discarded-{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):
-        return path.rename(aside)
+        return path.rename(discarded(path))
     return path
 
 
-def _remove(path: Path) -> None:
+def discarded(path: Path) -> Path:
+    """Return a name for *path* by which a publisher knows that it is to be removed."""
+    return path.with_name(f".discarded-{uuid.uuid4().hex}")
+
+
+def remove(path: Path) -> None:
+    """Remove the tree at *path*; the log tells where that cannot be done. Blocks: for the file system."""
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
         _log.warning("%s could not be removed; remove it by hand", path)

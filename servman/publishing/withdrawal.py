@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servman.errors import NotFoundError
-from servman.log import Log
 from servman.publishing.faults import Faults
+from servman.publishing.publication import absolute
+from servman.publishing.staging import discarded, remove
 
 if TYPE_CHECKING:
     from servman.ids import ServableId
-
-_log = Log(__name__)
 
 
 def withdraw_version(base_path: str | os.PathLike[str], id: ServableId) -> None:
@@ -33,22 +29,21 @@ def withdraw_version(base_path: str | os.PathLike[str], id: ServableId) -> None:
         id: What `publish_version` has returned.
 
     Raises:
+        InvalidArgumentError: *base_path* can never be right; an empty path is no path.
         NotFoundError: It is not there.
         FailedPreconditionError: It cannot be renamed; nothing was changed.
     """
     faults = Faults(id.name)
-    base = Path(base_path)
+    base = absolute("base_path", base_path)
     with faults.listing(base):
         names = [name for name in os.listdir(base) if _is(name, id.version)]  # noqa: PTH208 -- names are all that is wanted
     if not names:
         raise NotFoundError(f"{id} is not in {base}; it was not published there, or is gone")
     for name in names:
-        aside = base / f".discarded-{uuid.uuid4().hex}"
+        aside = discarded(base / name)
         with faults.writing(base / name):
             (base / name).rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-        if os.path.lexists(aside):
-            _log.warning("%s could not be removed; remove it by hand", aside)
+        remove(aside)
 
 
 def _is(name: str, version: int) -> bool:

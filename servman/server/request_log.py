@@ -60,11 +60,14 @@ class RequestLog:
         """Begin to write."""
         self._thread = spawn("grpc-request-log", self._work, owner=self)
 
-    def close(self) -> None:
-        """Write what is at hand, and end. Blocks: for the file system."""
+    def close(self, deadline: float) -> None:
+        """Write what is at hand, and end.
+
+        Blocks: for the file system, until *deadline* at most; a write that hangs is left behind.
+        """
         self._records.put(_END)
-        if self._thread is not None:
-            join(self._thread, self._clock, None)
+        if self._thread is not None and not join(self._thread, self._clock, deadline):
+            _log.warning("writing the request log hangs, and is left behind")
 
     def note(self, kind: str, handle: ServableHandle[Any], request: Any, response: Any) -> None:
         """Write a request down, perhaps. Never blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Final, Self, final
 
 import grpc
@@ -32,6 +33,9 @@ _log = Log(__name__)
 
 _LEAST: Final = 0.5
 """Seconds that threads are given to end, even if the grace is over; and streams to tell of it, if it is not."""
+
+_MOMENT: Final = 0.1
+"""Seconds that gRPC is given, even without any grace, to say that no call is under way."""
 
 _REFUSING: Final = 4
 """Threads beyond those that wait, for refusing those that may not."""
@@ -64,6 +68,8 @@ class ModelServer:
         )
         self._log = EventLog(core, self._options.watch_capacity, self._clock)
         self._request_log = RequestLog(core, self._clock)
+        self._lock = threading.Lock()  # guards the next
+        self._begun = False
         self._server: grpc.Server | None = None
         self._ports: tuple[int, ...] = ()
 
@@ -80,25 +86,31 @@ class ModelServer:
         return self._ports[0]
 
     def start(self) -> None:
-        """Listen, and take calls. Never waits for a model. Starting twice does nothing.
+        """Listen, and take calls. Never waits for a model. Starting again does nothing, and waits for nothing.
 
         Raises:
-            ClosedError: It was stopped, or could not be started before.
+            ClosedError: It was stopped, perhaps meanwhile, or could not be started before.
             FailedPreconditionError: An address cannot be listened on.
             InvalidArgumentError: The certificates cannot be used.
             ResourceExhaustedError: The system has no threads for it.
         """
-        if self._room.closed:
-            raise ClosedError("the server was stopped; make a new one")
-        if self._server is not None:
+        self._check_open()
+        with self._lock:
+            begun, self._begun = self._begun, True
+        if begun:
             return
         watch(self)
         try:
             self._server = self._started()
+            self._check_open()  # else `stop` has not seen it
         except BaseException:
             self.stop(0)
             raise
         _log.info("serving on %s", ", ".join(self.addresses))
+
+    def _check_open(self) -> None:
+        if self._room.closed:
+            raise ClosedError("the server was stopped; make a new one")
 
     def _started(self) -> grpc.Server:
         calls, waiting = (WorkerExecutor(pool) for pool in self._pools)
@@ -136,6 +148,7 @@ class ModelServer:
             FailedPreconditionError: The caller is one of servman's own threads. Nothing was changed.
         """
         refuse_own_thread("ModelServer.stop()")
+        grace = max(grace, _MOMENT)
         deadline = self._clock.monotonic() + grace
         self._room.close()
         self._log.close()
@@ -151,7 +164,7 @@ class ModelServer:
         deadline = max(deadline, self._clock.monotonic() + _LEAST)
         for pool in self._pools:
             finished = pool.join(deadline) and finished
-        self._request_log.close()
+        self._request_log.close(deadline)
         return finished
 
     def __enter__(self) -> Self:

@@ -51,11 +51,10 @@ class EventLog:
         self.life: Final = secrets.token_hex(8)
         self._core = core
         self._clock = clock
-        self._changed = threading.Condition(threading.Lock())  # guards everything below
+        self._changed = threading.Condition(threading.Lock())  # guards the three below
         self._events: deque[Event] = deque(maxlen=capacity)
         self._number = 0  # of the last event
         self._live: dict[ServableId, ServableState] = {}  # as of the last event
-        self._closed = False
         self._news: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False is the last
         self._thread: Thread | None = None
 

@@ -157,7 +157,7 @@ class Placement:
         self._pool.submit(functools.partial(self._take_away, watch))
 
     def close(self, deadline: float | None) -> bool:
-        """Take all watches away and end the watching threads; return whether they have ended.
+        """Take all watches away and end the watching threads; return False where placing one hangs.
 
         Blocks: until then, for `PATIENCE` or until *deadline* at most. Where placing a watch hangs, it is left
             behind, and takes the watches away should it ever return.

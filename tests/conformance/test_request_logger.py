@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +16,7 @@ from servman.errors import InvalidArgumentError
 from servman.protos import message_class
 from servman.server.request_log import RequestLog
 from servman.testing import FailingLoader
+from servman.testing.clock import WATCHDOG
 from tests.unit.core.rig import Rig
 
 PredictionLog = message_class("tensorflow.serving.PredictionLog")
@@ -192,3 +194,18 @@ def test_what_a_slow_disk_cannot_take_is_dropped_and_told(
     with caplog.at_level(logging.WARNING):
         assert len(logged.written()) == 1000
     assert "5 requests were not logged: the disk is too slow" in caplog.text
+
+
+def test_a_write_that_hangs_does_not_hold_up_the_end(
+    logged: Logged, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = logged.rig.folder / "log.tfrecord"
+    os.mkfifo(pipe)  # who opens it to write waits for a reader
+    logged.configure(logged.config())
+    logged.log.start()
+    logged.ask()
+    logged.log.close(logged.rig.clock.monotonic())
+    assert "writing the request log hangs, and is left behind" in caplog.text
+    with pipe.open("rb") as reader:  # the thread comes back
+        reader.read()
+    logged.log.close(logged.rig.clock.monotonic() + WATCHDOG)

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 
+from servman.core import ServerConfig, ServerCore
 from servman.errors import ClosedError, FailedPreconditionError
 from servman.server import Caller, ModelServer, ServerOptions
 from servman.testing import Spawned
@@ -356,6 +357,48 @@ def test_a_stop_lets_calls_finish_and_ends_waits(served: Served, gate: Any) -> N
         assert answer.result() == 3.0
         assert stop.result() is True
         assert served.server.stop() is True
+
+
+def test_a_stop_without_any_grace_breaks_off_nothing_where_there_are_no_calls(
+    served: Served,
+) -> None:
+    with served.open():
+        assert served.server.stop(0) is True
+
+
+def test_a_server_that_several_threads_start_is_started_once(served: Served) -> None:
+    server = ModelServer(
+        ServerCore(ServerConfig()),
+        ServerOptions(addresses=("127.0.0.1:0", f"unix:{served.folder}/s")),
+    )
+    before = set(threading.enumerate())
+    together = threading.Barrier(8)
+
+    def start() -> None:
+        together.wait(WATCHDOG)
+        server.start()
+
+    for one in [Spawned(start) for _ in range(8)]:
+        one.result()
+    assert eventually(lambda: len(server.addresses) == 2)
+    assert server.stop()
+    assert eventually(lambda: set(threading.enumerate()) <= before)  # one of gRPC is not waited for
+
+
+def test_a_server_that_is_stopped_while_it_starts_stays_stopped(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ModelServer(ServerCore(ServerConfig()), ServerOptions(addresses=("127.0.0.1:0",)))
+    begin, before = grpc.server, set(threading.enumerate())
+
+    def stopped_meanwhile(*arguments: Any, **options: Any) -> grpc.Server:
+        server.stop()
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(grpc, "server", stopped_meanwhile)
+    with pytest.raises(ClosedError):
+        server.start()
+    assert eventually(lambda: set(threading.enumerate()) <= before)  # one of gRPC is not waited for
 
 
 def test_a_stop_breaks_off_what_does_not_finish(served: Served, gate: Any) -> None:

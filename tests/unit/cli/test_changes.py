@@ -107,7 +107,21 @@ def test_a_file_that_holds_no_configuration_is_not_sent(client: FakeClient, conf
     code, out, err = run("reload", config)
     assert (code, out, client.made) == (2, "", [])
     assert f"{config}:1:" in err
-    assert run("reload", config.parent / "missing")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("reload", "missing"), ("plan", "missing"), ("plan", "new", "--from", "missing")],
+    ids=" ".join,
+)
+def test_a_file_that_cannot_be_read_is_bad_usage(
+    arguments: tuple[str, ...], client: FakeClient, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    (config.parent / "new").write_text("")
+    code, out, err = run(*arguments)
+    assert (code, out, client.made) == (2, "", [])
+    assert "config file missing: it does not exist" in err
 
 
 def test_a_reload_that_is_refused_exits_1(client: FakeClient, config: Path) -> None:

@@ -13,7 +13,7 @@ from servman.cli import serve_flags
 from servman.cli.main import main
 from servman.cli.serve_flags import FLAGS, UNIMPLEMENTED, written_out
 from servman.core import ModelConfig, ServerConfig, ServerCoreOptions
-from servman.errors import FailedPreconditionError, InvalidArgumentError
+from servman.errors import InvalidArgumentError
 from servman.server import ServerOptions
 
 
@@ -59,6 +59,9 @@ def test_no_flag_is_both() -> None:
         (["--model_base_path=relative"], "not an absolute path"),
         (["--model_base_path=/x", "--drain_seconds=nan"], "--drain_seconds"),
         (["--model_config_file=/no/such"], "it does not exist"),
+        (["--model_config_file=/"], "directory"),
+        (["--model_base_path=/x", "--token_file=/no/such"], "/no/such cannot be read"),
+        (["--model_base_path=/x", "--ssl_config_file=/no/such"], "/no/such cannot be read"),
     ],
 )
 def test_bad_usage_ends_before_anything_is_served(
@@ -68,7 +71,7 @@ def test_bad_usage_ends_before_anything_is_served(
     monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
     monkeypatch.setattr("servman.cli.serve.register_platform", lambda *_, **__: None)
     result = CliRunner().invoke(main, ["serve", *arguments])
-    assert result.exit_code in (1, 2)
+    assert result.exit_code == 2
     assert text in result.output
 
 
@@ -157,7 +160,7 @@ def test_files_that_are_not_what_they_should_be_are_named(tmp_path: Path) -> Non
     (tmp_path / "ssl").write_text("nonsense: 3")
     with pytest.raises(InvalidArgumentError, match=f"{tmp_path}/ssl holds no SSLConfig"):
         serve_flags.server_options_from(flags(ssl_config_file=f"{tmp_path}/ssl"))
-    with pytest.raises(FailedPreconditionError, match=f"{tmp_path}/no cannot be read"):
+    with pytest.raises(InvalidArgumentError, match=f"{tmp_path}/no cannot be read"):
         serve_flags.server_options_from(flags(token_file=f"{tmp_path}/no"))
 
 

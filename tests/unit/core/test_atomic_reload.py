@@ -258,6 +258,16 @@ def test_an_optional_model_counts_as_well(rig: Rig) -> None:
     assert (bool(result), result.rolled_back) == (False, True)
 
 
+def test_of_what_is_put_back_it_is_told_which_models_count(rig: Rig) -> None:
+    two_and_three(rig)
+    rig.loaders["new:1"] = FailingLoader(*[BROKEN] * 9)
+    optional = rig.model("gone", max_num_load_retries=7, required=False)
+    result = switch(rig, optional, rig.model("new", max_num_load_retries=0))
+    assert outcomes(result)["gone"] == "put back"
+    required = {name: one.required for name, one in result.models.items()}
+    assert required == {"gone": False, "new": True, "m": True}
+
+
 def test_the_deadline_puts_everything_back_while_a_load_hangs(rig: Rig) -> None:
     two_and_three(rig)
 

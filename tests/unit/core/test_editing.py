@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 
-from servman.core import ModelConfig, ServerConfig
-from servman.core.editing import with_model, with_model_changed, without_model
+from servman.core import ModelConfig, ServerConfig, ServerCore
+from servman.core.editing import ReloadOptions, with_model, with_model_changed, without_model
 from servman.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 
 M, N = ModelConfig("m", "/m"), ModelConfig("n", "/n")
@@ -57,3 +58,11 @@ def test_what_is_no_model_is_refused(model: Any) -> None:
 def test_what_is_no_name_names_no_model(name: Any) -> None:
     with pytest.raises(NotFoundError):
         without_model(BOTH, name)
+
+
+def test_who_changes_one_model_has_every_option_of_a_reload_with_the_same_default() -> None:
+    ways = (ServerCore.reload_config, ServerCore._reload)
+    whole, single = (inspect.signature(way).parameters.values() for way in ways)
+    options = {one.name: one.default for one in whole if one.kind is one.KEYWORD_ONLY}
+    assert {one.name: one.default for one in single if one.kind is one.KEYWORD_ONLY} == options
+    assert ReloadOptions.__annotations__.keys() == options.keys()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import Any
 
 import pytest
 
-from servman.core import ModelConfig, ReloadResult, ServerConfig, reloader
+from servman.core import Cancellation, ModelConfig, ReloadResult, ServerConfig, reloader
 from servman.core.standing import Stand
 from servman.core.validation import check
 from servman.errors import ClosedError, FailedPreconditionError, InvalidArgumentError, NotFoundError
@@ -65,6 +66,18 @@ def test_what_is_no_cancellation_is_refused_before_anything_changes(rig: Rig) ->
     with pytest.raises(InvalidArgumentError, match="'cancel' is no Cancellation"):
         reload(rig, rig.model("n"), cancellation=wrong)
     assert rig.core.config.generation == 1
+
+
+def test_a_cancellation_ends_the_wait_on_an_event_loop_as_well(rig: Rig) -> None:
+    rig.serve()
+    cancellation = Cancellation()
+    cancellation.cancel()
+    wanted = ServerConfig([rig.model("n")])
+    result = asyncio.run(
+        rig.core.reload_config_async(wanted, timeout=None, cancellation=cancellation)
+    )
+    assert outcomes(result)["n"] == "pending"
+    assert rig.core.config == wanted
 
 
 def test_what_stays_is_unchanged_and_is_not_loaded_again(rig: Rig) -> None:
@@ -258,6 +271,14 @@ def test_without_waiting_what_changes_is_pending_and_in_force(rig: Rig) -> None:
     result = reload(rig, rig.model("n"), rig.model(), wait=False)
     assert outcomes(result) == {"n": "pending", "m": "unchanged"}
     assert [model.name for model in core.config.models] == ["n", "m"]
+
+
+def test_who_does_not_wait_is_told_which_models_count(rig: Rig) -> None:
+    rig.publish(1)
+    rig.serve(rig.model(required=False), rig.model("n"))
+    result = reload(rig, rig.model(required=False), rig.model("n"), rig.model("o"), wait=False)
+    required = {name: one.required for name, one in result.models.items()}
+    assert required == {"m": False, "n": True, "o": True}
 
 
 def test_who_does_not_wait_at_all_is_told_of_nothing_that_is_not_certain(rig: Rig) -> None:

@@ -269,6 +269,21 @@ def test_a_context_manager_starts_and_closes(rig: Rig) -> None:
     assert core.closed
 
 
+def test_more_loads_may_run_at_once_until_the_first_models_are_decided(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = rig.build(num_load_threads=2, num_initial_load_threads=8)
+    awaited: list[Any] = []
+    monkeypatch.setattr(core.monitor, "notify_when", lambda *args: awaited.append(args))
+    with core:
+        core.start()  # which changes nothing: what is usual stays known
+        assert core.manager.num_load_threads == 8
+        ((requests, goal, decided),) = awaited
+        assert ([str(one) for one in requests], goal) == (["m"], ManagerState.AVAILABLE)
+        decided(core.wait_until(timeout=0))
+        assert core.manager.num_load_threads == 2
+
+
 def test_after_closing_nothing_can_be_asked_but_why(rig: Rig) -> None:
     core = rig.build()
     core.close()

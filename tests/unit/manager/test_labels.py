@@ -10,8 +10,9 @@ from servman.errors import ClosedError, InvalidArgumentError, NotFoundError
 from servman.events import Event
 from servman.ids import ServableRequest
 from servman.manager import BasicManager, CachingManager, StaticManager
+from servman.manager.base import Manager
 from servman.manager.labels import Labels
-from servman.reasons import ReasonCode
+from servman.reasons import Reason, ReasonCode
 from servman.state import ServableState, StreamLabels
 from tests.unit.manager.rig import ModelLoader, Rig, entry, sid
 
@@ -301,6 +302,24 @@ def test_the_reason_of_a_label_that_waits_for_a_commit_says_so(rig: Rig) -> None
     assert reason.code is ReasonCode.HELD
     with pytest.raises(NotFoundError, match="when its stream, which is held, is committed"):
         rig.handle("m@stable")
+
+
+def test_a_label_that_moves_while_it_is_asked_about_is_told_to_have_moved(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees the version to be available sees that the label is there: it was told before."""
+    rig.bring("m", 1)
+    label(rig, stable=2)
+    look = Manager._known_of
+
+    def look_later(manager: Manager, wanted: ServableRequest) -> Reason | None:
+        if wanted.version is not None:
+            rig.bring("m", 1, 2)
+        return look(manager, wanted)
+
+    monkeypatch.setattr(Manager, "_known_of", look_later)
+    reason = rig.why("m@stable")
+    assert (reason.code, reason.text) == (ReasonCode.AVAILABLE, "m@stable is m:2")
 
 
 def test_an_unknown_label_is_refused_with_those_that_there_are(rig: Rig) -> None:

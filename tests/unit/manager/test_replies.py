@@ -166,6 +166,29 @@ def test_when_the_pool_is_finished_a_callback_is_called_by_whoever_adds_it(
     assert threads == [threading.current_thread()]
 
 
+@pytest.mark.parametrize("raised", [None, ValueError("no"), SystemExit(3)])
+def test_a_callback_for_which_there_is_no_thread_is_called_by_who_answers_and_cannot_harm_it(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, raised: BaseException | None
+) -> None:
+    """Lost, it would be awaited for ever."""
+    future, called = FutureReply(pool), list[str]()
+
+    def call(_: Future[None]) -> None:
+        called.append(threading.current_thread().name)
+        if raised is not None:
+            raise raised
+
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    future.add_done_callback(call)
+    future.add_done_callback(call)
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        future.answer(None)
+    assert called == [threading.current_thread().name] * 2
+
+
 def test_futures_can_be_waited_for_as_any_others(pool: WorkerPool) -> None:
     first, second = FutureReply(pool), FutureReply(pool)
     answering = Spawned(lambda: [one.answer(ERROR) for one in (second, first)])  # type: ignore[func-returns-value]

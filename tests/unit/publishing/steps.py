@@ -109,7 +109,7 @@ class Steps:
         """Where only some calls count, those that remove what is left do not."""
         if not self._only:
             return True
-        return function.__name__ in self._only and staging._remove.__code__ not in _codes(frame)
+        return function.__name__ in self._only and staging.remove.__code__ not in _codes(frame)
 
 
 def _is_system(function: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -136,10 +137,27 @@ def test_a_staging_that_was_taken_for_left_behind_is_made_anew(
     def robbed(path: Path) -> object:
         calls.append(path)
         if len(calls) == 1:
-            staging._remove(staging._set_aside(path))
+            staging.remove(staging._set_aside(path))
         return real(path)
 
     monkeypatch.setattr(staging, "_own", robbed)
     assert publish_version(source, base).version == 1
     assert len(calls) == 2
+    assert names(base) == ["1"]
+
+
+def test_a_staging_that_is_taken_away_before_it_is_locked_is_made_anew(
+    source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = staging._lock
+    robbed: list[Path] = []
+
+    def be_slower(file: FileIO, *, exclusive: bool) -> bool | None:
+        if not robbed:
+            robbed.append(Path(str(file.name)).parent)
+            staging.remove(staging._set_aside(robbed[0]))
+        return real(file, exclusive=exclusive)
+
+    monkeypatch.setattr(staging, "_lock", be_slower)
+    assert publish_version(source, base).version == 1
     assert names(base) == ["1"]

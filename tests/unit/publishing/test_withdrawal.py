@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servman.errors import FailedPreconditionError, NotFoundError
+from servman.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from servman.ids import ServableId
 from servman.publishing import publish_version, withdraw_version
 
@@ -39,6 +39,15 @@ def test_a_version_that_is_not_there_is_an_error(base: Path) -> None:
         withdraw_version(base, ServableId("m", 3))
     with pytest.raises(NotFoundError, match="does not exist"):
         withdraw_version(base / "nowhere", ServableId("m", 3))
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base)
+    with pytest.raises(InvalidArgumentError, match="base_path is ''"):
+        withdraw_version("", ServableId("m", 2))
+    assert names(base) == ["1", "2"]
 
 
 def test_it_goes_out_of_sight_by_one_step_before_anything_of_it_is_removed(

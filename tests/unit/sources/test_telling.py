@@ -165,6 +165,13 @@ def again(told: Told, *servables: ServableToMonitor) -> list[str]:
     return [one for one in told.told() if "changed" not in one]
 
 
+def test_what_was_to_be_sent_again_and_never_was_is_unaspired_when_it_goes() -> None:
+    told = Told(M, N)
+    assert again(told, M, N) == []  # its base path is not there
+    told.source.update_config([N])
+    assert "m []" in told.told()
+
+
 def test_what_is_to_be_sent_again_is_though_it_is_the_same() -> None:
     told = Told(M, N)
     told.disk.paths |= {"/m": ["1"], "/n": ["1"]}
