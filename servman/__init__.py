@@ -4,120 +4,130 @@ A source states which versions are wanted, adapters make loaders of them, a mana
 versions in and out of memory without dropping a request, and a monitor tells whoever waits when
 one is available, or why it is not.
 
-Importing it starts no thread, changes no logging, and loads neither TensorFlow nor numpy.
+Importing it starts no thread, changes no logging, and loads neither TensorFlow nor numpy. Each name is brought in
+when it is first asked for: a deploy script has no need of the manager, nor a worker of the server around it.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from servman.adapters import (
-    DynamicSourceRouter,
-    ErrorInjectingAdapter,
-    InferenceTask,
-    PrefixStoragePathAdapter,
-    PythonModelAdapter,
-    SavedModelAdapter,
-    SavedModelMetadata,
-    Signature,
-    SourceAdapter,
-    StaticSourceRouter,
-    TensorSpec,
-    WarmUp,
-    register_platform,
-)
-from servman.clock import Clock, SystemClock
-from servman.core import (
-    Cancellation,
-    Change,
-    ConfigFile,
-    ConfigFileStatus,
-    Diagnosis,
-    LoggingConfig,
-    MemoryPlan,
-    ModelConfig,
-    ModelOutcome,
-    ModelPlan,
-    Plan,
-    Readiness,
-    ReloadOutcome,
-    ReloadResult,
-    ServerConfig,
-    ServerCore,
-    ServerCoreOptions,
-    Transition,
-    VersionDiagnosis,
-    format_model_config,
-    parse_model_config,
-    read_model_config_file,
-)
-from servman.data import ServableData
-from servman.errors import (
-    AccessDeniedError,
-    AlreadyExistsError,
-    ClosedError,
-    DataLossError,
-    FailedPreconditionError,
-    InternalError,
-    InvalidArgumentError,
-    LoadCancelledError,
-    LoadFailedError,
-    NotFoundError,
-    ResourceExhaustedError,
-    ServableUnavailableError,
-    ServerUnreachableError,
-    ServmanError,
-    UnimplementedError,
-    WaitTimeoutError,
-)
-from servman.events import EventBus, Subscription
-from servman.flow import Source, Target, connect
-from servman.ids import ServableId, ServableRequest
-from servman.loader import LoadContext, Loader, RevisedLoader, SimpleLoader
-from servman.manager import (
-    ActionKind,
-    AspiredVersionPolicy,
-    AspiredVersionsManager,
-    AspiredVersionsManagerBuilder,
-    AvailabilityPreservingPolicy,
-    BasicManager,
-    CachingManager,
-    CloseReport,
-    ExponentialBackoff,
-    HandleSite,
-    HarnessState,
-    Manager,
-    PathPrefixLoaderFactory,
-    ResourcePreservingPolicy,
-    ResourceTracker,
-    ServableAction,
-    ServableHandle,
-    ServableStateSnapshot,
-    Shortage,
-    StaticManager,
-    StreamOptions,
-    set_debug,
-)
-from servman.monitor import ServableStateMonitor, WaitFuture, WaitProgress, WaitResult
-from servman.publishing import publish_version, withdraw_version
-from servman.reasons import Explainer, Reason, ReasonCode
-from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
-from servman.sources import (
-    All,
-    Completeness,
-    FileSystemStoragePathSource,
-    Latest,
-    ServableToMonitor,
-    SourceStatus,
-    Specific,
-    StaticStoragePathSource,
-    immediate,
-    marker,
-    settled,
-)
-from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
+from servman.lazy import names_of
 
 if TYPE_CHECKING:
+    from servman.adapters import (
+        DynamicSourceRouter,
+        ErrorInjectingAdapter,
+        InferenceTask,
+        PrefixStoragePathAdapter,
+        PythonModelAdapter,
+        SavedModelAdapter,
+        SavedModelMetadata,
+        Signature,
+        SourceAdapter,
+        StaticSourceRouter,
+        TensorSpec,
+        WarmUp,
+        register_platform,
+    )
     from servman.client import wait_until, wait_until_available, wait_until_available_async
+    from servman.clock import Clock, SystemClock
+    from servman.core import (
+        Cancellation,
+        Change,
+        ConfigFile,
+        ConfigFileStatus,
+        Diagnosis,
+        LoggingConfig,
+        MemoryPlan,
+        ModelConfig,
+        ModelOutcome,
+        ModelPlan,
+        Plan,
+        Readiness,
+        ReloadOutcome,
+        ReloadResult,
+        ServableStartConfig,
+        ServerConfig,
+        ServerCore,
+        ServerCoreOptions,
+        Transition,
+        VersionDiagnosis,
+        format_model_config,
+        parse_model_config,
+        read_model_config_file,
+        start_servables,
+    )
+    from servman.data import ServableData
+    from servman.errors import (
+        AccessDeniedError,
+        AlreadyExistsError,
+        ClosedError,
+        DataLossError,
+        FailedPreconditionError,
+        InternalError,
+        InvalidArgumentError,
+        LoadCancelledError,
+        LoadFailedError,
+        NotFoundError,
+        QuarantinedError,
+        ResourceExhaustedError,
+        ServableUnavailableError,
+        ServerUnreachableError,
+        ServmanError,
+        UnimplementedError,
+        WaitTimeoutError,
+        WorkerCallError,
+        WorkerDiedError,
+        WorkerUnavailableError,
+    )
+    from servman.events import EventBus, Subscription
+    from servman.flow import Source, Target, connect
+    from servman.ids import ServableId, ServableRequest
+    from servman.loader import LoadContext, Loader, RevisedLoader, SimpleLoader, SupervisedLoader
+    from servman.manager import (
+        ActionKind,
+        AspiredVersionPolicy,
+        AspiredVersionsManager,
+        AspiredVersionsManagerBuilder,
+        AvailabilityPreservingPolicy,
+        BasicManager,
+        CachingManager,
+        CloseReport,
+        ExponentialBackoff,
+        HandleSite,
+        HarnessState,
+        Manager,
+        PathPrefixLoaderFactory,
+        ResourcePreservingPolicy,
+        ResourceTracker,
+        ServableAction,
+        ServableHandle,
+        ServableStateSnapshot,
+        Shortage,
+        StaticManager,
+        StreamOptions,
+        set_debug,
+    )
+    from servman.monitor import ServableStateMonitor, WaitFuture, WaitProgress, WaitResult
+    from servman.publishing import publish_version, withdraw_version
+    from servman.reasons import Explainer, Reason, ReasonCode
+    from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
+    from servman.sources import (
+        All,
+        Completeness,
+        FileSystemStoragePathSource,
+        Latest,
+        ServableToMonitor,
+        SourceStatus,
+        Specific,
+        StaticStoragePathSource,
+        immediate,
+        marker,
+        settled,
+    )
+    from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
+    from servman.worker_state import WorkerSnapshot, WorkerState
+    from servman.workers.adapter import isolated
+    from servman.workers.options import Workers
 
 __all__ = [
     "MAIN_MEMORY",
@@ -170,6 +180,7 @@ __all__ = [
     "Plan",
     "PrefixStoragePathAdapter",
     "PythonModelAdapter",
+    "QuarantinedError",
     "Readiness",
     "Reason",
     "ReasonCode",
@@ -188,6 +199,7 @@ __all__ = [
     "ServableHandle",
     "ServableId",
     "ServableRequest",
+    "ServableStartConfig",
     "ServableState",
     "ServableStateMonitor",
     "ServableStateSnapshot",
@@ -212,6 +224,7 @@ __all__ = [
     "StreamLabels",
     "StreamOptions",
     "Subscription",
+    "SupervisedLoader",
     "SystemClock",
     "Target",
     "TensorSpec",
@@ -223,9 +236,16 @@ __all__ = [
     "WaitResult",
     "WaitTimeoutError",
     "WarmUp",
+    "WorkerCallError",
+    "WorkerDiedError",
+    "WorkerSnapshot",
+    "WorkerState",
+    "WorkerUnavailableError",
+    "Workers",
     "connect",
     "format_model_config",
     "immediate",
+    "isolated",
     "marker",
     "parse_model_config",
     "publish_version",
@@ -233,17 +253,136 @@ __all__ = [
     "register_platform",
     "set_debug",
     "settled",
+    "start_servables",
     "wait_until",
     "wait_until_available",
     "wait_until_available_async",
     "withdraw_version",
 ]
 
-_CLIENTS = ("wait_until", "wait_until_available", "wait_until_available_async")
+_HOMES: Final = {
+    "servman.adapters": (
+        "DynamicSourceRouter",
+        "ErrorInjectingAdapter",
+        "InferenceTask",
+        "PrefixStoragePathAdapter",
+        "PythonModelAdapter",
+        "SavedModelAdapter",
+        "SavedModelMetadata",
+        "Signature",
+        "SourceAdapter",
+        "StaticSourceRouter",
+        "TensorSpec",
+        "WarmUp",
+        "register_platform",
+    ),
+    "servman.client": ("wait_until", "wait_until_available", "wait_until_available_async"),
+    "servman.clock": ("Clock", "SystemClock"),
+    "servman.core": (
+        "Cancellation",
+        "Change",
+        "ConfigFile",
+        "ConfigFileStatus",
+        "Diagnosis",
+        "LoggingConfig",
+        "MemoryPlan",
+        "ModelConfig",
+        "ModelOutcome",
+        "ModelPlan",
+        "Plan",
+        "Readiness",
+        "ReloadOutcome",
+        "ReloadResult",
+        "ServableStartConfig",
+        "ServerConfig",
+        "ServerCore",
+        "ServerCoreOptions",
+        "Transition",
+        "VersionDiagnosis",
+        "format_model_config",
+        "parse_model_config",
+        "read_model_config_file",
+        "start_servables",
+    ),
+    "servman.data": ("ServableData",),
+    "servman.errors": (
+        "AccessDeniedError",
+        "AlreadyExistsError",
+        "ClosedError",
+        "DataLossError",
+        "FailedPreconditionError",
+        "InternalError",
+        "InvalidArgumentError",
+        "LoadCancelledError",
+        "LoadFailedError",
+        "NotFoundError",
+        "QuarantinedError",
+        "ResourceExhaustedError",
+        "ServableUnavailableError",
+        "ServerUnreachableError",
+        "ServmanError",
+        "UnimplementedError",
+        "WaitTimeoutError",
+        "WorkerCallError",
+        "WorkerDiedError",
+        "WorkerUnavailableError",
+    ),
+    "servman.events": ("EventBus", "Subscription"),
+    "servman.flow": ("Source", "Target", "connect"),
+    "servman.ids": ("ServableId", "ServableRequest"),
+    "servman.loader": (
+        "LoadContext",
+        "Loader",
+        "RevisedLoader",
+        "SimpleLoader",
+        "SupervisedLoader",
+    ),
+    "servman.manager": (
+        "ActionKind",
+        "AspiredVersionPolicy",
+        "AspiredVersionsManager",
+        "AspiredVersionsManagerBuilder",
+        "AvailabilityPreservingPolicy",
+        "BasicManager",
+        "CachingManager",
+        "CloseReport",
+        "ExponentialBackoff",
+        "HandleSite",
+        "HarnessState",
+        "Manager",
+        "PathPrefixLoaderFactory",
+        "ResourcePreservingPolicy",
+        "ResourceTracker",
+        "ServableAction",
+        "ServableHandle",
+        "ServableStateSnapshot",
+        "Shortage",
+        "StaticManager",
+        "StreamOptions",
+        "set_debug",
+    ),
+    "servman.monitor": ("ServableStateMonitor", "WaitFuture", "WaitProgress", "WaitResult"),
+    "servman.publishing": ("publish_version", "withdraw_version"),
+    "servman.reasons": ("Explainer", "Reason", "ReasonCode"),
+    "servman.resources": ("MAIN_MEMORY", "Resource", "ResourceAllocation"),
+    "servman.sources": (
+        "All",
+        "Completeness",
+        "FileSystemStoragePathSource",
+        "Latest",
+        "ServableToMonitor",
+        "SourceStatus",
+        "Specific",
+        "StaticStoragePathSource",
+        "immediate",
+        "marker",
+        "settled",
+    ),
+    "servman.state": ("ManagerState", "ServableState", "StreamAspiration", "StreamLabels"),
+    "servman.worker_state": ("WorkerSnapshot", "WorkerState"),
+    "servman.workers.options": ("Workers",),
+    "servman.workers.adapter": ("isolated",),
+}
 
-
-def __getattr__(name: str) -> object:
-    """Bring in what needs gRPC when it is asked for: whoever embeds servman need not pay for it."""
-    if name not in _CLIENTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("servman.client"), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = names_of(__name__, _HOMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, final
 
@@ -56,7 +55,9 @@ class VersionDirectory:
         Raises:
             ServmanError: The directory cannot be read.
         """
-        return hashlib.sha256(repr(sorted(self._files())).encode()).hexdigest()
+        from hashlib import sha256  # noqa: PLC0415 -- a worker process, which should be up soon, asks for none
+
+        return sha256(repr(sorted(self._files())).encode()).hexdigest()
 
     def _files(self) -> list[tuple[str, int, int]]:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import itertools
@@ -65,8 +64,11 @@ class ModuleNamespace:
     def close(self) -> None:
         """Forget the modules. Their code runs on, but finds nothing beside it any more."""
         _open.pop(self.name, None)
-        for name in list(sys.modules):
-            if name == self.name or name.startswith(f"{self.name}."):
+        # Of those that are newer than the package: there may be many thousands, and all others wait meanwhile.
+        newest = reversed(list(sys.modules))
+        newer = itertools.takewhile(lambda name: name != self.name, newest)
+        for name in [self.name, *newer]:
+            if name.partition(".")[0] == self.name:
                 sys.modules.pop(name, None)
         for path in self._files:
             linecache.cache.pop(path, None)
@@ -109,7 +111,7 @@ class ModuleNamespace:
         self, fullname: str, path: str, folder: str | None = None
     ) -> importlib.machinery.ModuleSpec:
         self._files.add(path)
-        loader = _SourceLoader(path, self._builtins)
+        loader = _SourceLoader(fullname, path, self._builtins)
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=path)
         spec.has_location = True
         if folder is not None:
@@ -138,36 +140,31 @@ class ModuleNamespace:
 
 
 @final
-class _SourceLoader(importlib.abc.ExecutionLoader):
+class _SourceLoader(importlib.machinery.SourceFileLoader):
     """Runs one file from its text, which is kept: tracebacks show it when the file has been moved."""
 
-    def __init__(self, path: str, builtins: Mapping[str, object]) -> None:
-        self._path = path
+    def __init__(self, fullname: str, path: str, builtins: Mapping[str, object]) -> None:
+        super().__init__(fullname, path)
         self._builtins = builtins
-        with open(path, "rb") as file:  # noqa: PTH123 -- spelled as the source spelled it
-            self._content = file.read()
+        self._content = super().get_data(path)
 
-    def get_filename(self, fullname: str) -> str:
-        del fullname
-        return self._path
-
-    def get_source(self, fullname: str) -> str:
-        del fullname
-        return importlib.util.decode_source(self._content)
+    def get_data(self, path: str) -> bytes:
+        return self._content if path == self.path else super().get_data(path)
 
     def get_code(self, fullname: str) -> CodeType:
+        """Compile the text: no byte code is read or written."""
         del fullname
         # From the bytes: what cannot be decoded is then an error that names the file.
-        return self.source_to_code(self._content, self._path)
+        return self.source_to_code(self._content, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        linecache.cache.pop(self._path, None)  # the lines that an attempt before has shown
+        linecache.cache.pop(self.path, None)  # the lines that an attempt before has shown
         module.__dict__["__builtins__"] = self._builtins
         super().exec_module(module)
 
 
 @final
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Asks the namespace that a name belongs to."""
 
     def find_spec(

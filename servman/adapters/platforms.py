@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from servman.loader import Loader
 from servman.log import Log
 
 if TYPE_CHECKING:
+    import importlib.metadata
     from collections.abc import Iterator, Sequence
 
     from servman.clock import Clock
@@ -164,6 +164,9 @@ def _offered() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
 
 
 def _entry_points() -> Iterator[importlib.metadata.EntryPoint]:
+    # Here, for it takes longer to import than all the rest of a worker process.
+    import importlib.metadata  # noqa: PLC0415 -- as said
+
     try:
         yield from importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
     except Exception:  # noqa: BLE001 -- one package with broken metadata, whatever it is for

@@ -14,6 +14,8 @@ from servman.core.plan import Change, MemoryPlan, ModelPlan, Plan
 from servman.core.readiness import Readiness
 from servman.core.reload import Cancellation, ModelOutcome, ReloadOutcome, ReloadResult
 from servman.core.server_core import ServerCore
+from servman.core.start import start_servables
+from servman.core.start_config import ServableStartConfig
 from servman.core.transition import Transition
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Readiness",
     "ReloadOutcome",
     "ReloadResult",
+    "ServableStartConfig",
     "ServerConfig",
     "ServerCore",
     "ServerCoreOptions",
@@ -39,4 +42,5 @@ __all__ = [
     "format_model_config",
     "parse_model_config",
     "read_model_config_file",
+    "start_servables",
 ]

@@ -14,6 +14,8 @@ from servman.errors import (
     ServableUnavailableError,
     ServmanError,
     WaitTimeoutError,
+    WorkerCallError,
+    WorkerDiedError,
 )
 from servman.ids import ServableId, ServableRequest
 from servman.reasons import Reason, ReasonCode
@@ -60,6 +62,10 @@ STANDARD = {
     "ClosedError": ("UNAVAILABLE", RuntimeError),
     "UnimplementedError": ("UNIMPLEMENTED", NotImplementedError),
     "DataLossError": ("DATA_LOSS", RuntimeError),
+    "WorkerDiedError": ("UNAVAILABLE", RuntimeError),
+    "WorkerUnavailableError": ("UNAVAILABLE", RuntimeError),
+    "WorkerCallError": ("INTERNAL", RuntimeError),
+    "QuarantinedError": ("FAILED_PRECONDITION", RuntimeError),
     "InternalError": ("INTERNAL", RuntimeError),
     "ServmanError": ("UNKNOWN", Exception),
 }
@@ -120,3 +126,18 @@ def test_the_reason_of_a_lookup_survives_pickling() -> None:
 def test_every_error_is_a_public_name(cls: type[ServmanError]) -> None:
     assert getattr(servman, cls.__name__) is cls
     assert cls.__name__ in servman.__all__
+
+
+def test_how_a_worker_died_survives_pickling() -> None:
+    died = WorkerDiedError(
+        "m:1: the worker died", exit_code=None, signal=11, log_tail="core dumped"
+    )
+    again = through_a_pipe(died)
+    assert isinstance(again, WorkerDiedError)
+    assert (again.exit_code, again.signal, again.log_tail) == (None, 11, "core dumped")
+
+
+def test_the_class_of_what_a_worker_raised_survives_pickling() -> None:
+    again = through_a_pipe(WorkerCallError("m:1: predict: Odd: no", kind="Odd"))
+    assert isinstance(again, WorkerCallError)
+    assert again.kind == "Odd"

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+import servman
+from servman import adapters
+
 PROGRAM = """
 import atexit, contextlib, json, logging, signal, sys, threading
 
@@ -73,3 +76,41 @@ def test_importing_servman_installs_no_signal_exit_or_exception_handler(
 def test_importing_servman_configures_no_logging(seen: dict[str, object]) -> None:
     assert seen["log_handlers"] == []
     assert seen["log_levels"] == [30, 0]  # WARNING, the default of the root; and not set
+
+
+def test_importing_servman_brings_in_none_of_its_stages(seen: dict[str, list[str]]) -> None:
+    found = [name for name in seen["modules"] if name.startswith("servman")]
+    assert found == ["servman", "servman.lazy"]
+
+
+def test_every_public_name_has_one_home() -> None:
+    homes = vars(servman)["_HOMES"]
+    assert sorted(name for names in homes.values() for name in names) == sorted(servman.__all__)
+
+
+def test_the_names_can_be_seen_without_bringing_them_in() -> None:
+    assert set(servman.__all__) <= set(dir(servman))
+
+
+def test_a_name_that_there_is_not_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'ServableManager'"):
+        _ = servman.ServableManager  # type: ignore[attr-defined] # as a user would misspell it
+
+
+def test_every_name_of_the_adapters_is_there_without_being_brought_in() -> None:
+    homes = vars(adapters)["_HOMES"]
+    assert sorted(name for names in homes.values() for name in names) == sorted(adapters.__all__)
+    assert set(adapters.__all__) <= set(dir(adapters))
+    assert all(getattr(adapters, name) is not None for name in adapters.__all__)
+
+
+def test_a_worker_of_the_platform_python_imports_no_other_platform() -> None:
+    program = "import sys, servman.adapters.python_model; print('servman.adapters.saved_model' in sys.modules)"
+    run = subprocess.run(  # noqa: S603 -- our own interpreter on our own text
+        [sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=True,
+    )
+    assert run.stdout == "False\n"
