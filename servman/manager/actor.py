@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from servman.manager.reconciler import Reconciler
     from servman.resources import ResourceAllocation
     from servman.threads import Pool
+    from servman.worker_state import WorkerSnapshot
 
 _log = Log(__name__)
 
@@ -89,7 +90,7 @@ class Actor:
         loads: How many loads run or wait, and which has run for longest; for any thread to read.
         busy_since: When the step under way began; None between steps. For any thread to read.
 
-    Threads: `step` by one at a time; `post` by any.
+    Threads: `step` by one at a time; `post` and `workers` by any.
     """
 
     def __init__(
@@ -129,6 +130,10 @@ class Actor:
         self._era = object()
         self._done = threading.Condition(threading.Lock())  # guards `_left`
         self._left: tuple[ServableStateSnapshot, ...] | None = None
+
+    def workers(self, incarnation: int) -> tuple[WorkerSnapshot, ...]:
+        """Return how each process is that *incarnation* lives in. For any thread."""
+        return self._crew.workers(incarnation)
 
     def post(self, event: Event) -> None:
         """Hand *event* over. Never blocks."""

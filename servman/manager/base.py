@@ -194,7 +194,7 @@ class Manager(Lookups):
                 pool.join(soon if grace is None else min(soon, grace))
         if self._has_ended:  # else there may be futures yet to be done, with callbacks
             self._callbacks.close(GRACE)
-        return CloseReport(tuple(map(self._with_handles, left)))
+        return CloseReport(tuple(map(self._completed, left)))
 
     def _begin_closing(self, deadline: float | None) -> Thread | None:
         """Ask the actor to close, if nobody has; return its thread."""

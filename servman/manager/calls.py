@@ -12,7 +12,7 @@ from servman.errors import (
     settled,
 )
 from servman.manager.causes import Cause
-from servman.manager.harness import HarnessState
+from servman.manager.harness import ON_ITS_WAY_OUT, HarnessState
 from servman.manager.loads import Loads
 from servman.manager.messages import Act, Answer, Manage, Obtain, StopManaging
 from servman.manager.policy import ActionKind
@@ -86,7 +86,7 @@ class Calls(Loads):
         if harness is None:
             stream = self._streams.get(which.name) or Stream(which.name)
             self._manage(stream, event.data, Cause.LOOKED_UP)
-        elif not harness.aspired:  # on its way out, and from now on to come back
+        elif not harness.aspired or harness.state in ON_ITS_WAY_OUT:  # from now on to come back
             self._streams[which.name].successors.setdefault(which.version, event.data)
             self.changed.add(which.name)
 

@@ -28,4 +28,5 @@ class Cause(StrEnum):
     UNLOAD_REQUESTED = "unload requested"
     NO_LONGER_MANAGED = "no longer managed"
     EVICTED = "evicted"
+    FAILED = "failed"
     CLOSING = "closing"

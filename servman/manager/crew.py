@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import functools
-import threading
 from typing import TYPE_CHECKING, final
 
 from servman.errors import ResourceExhaustedError, settled
+from servman.loader import CancelEvent
+from servman.log import Log
 from servman.manager import jobs
 from servman.manager.harness import NO_REVISION
-from servman.manager.messages import EstimateReturned, LoadReturned, RevisionRead, UnloadReturned
+from servman.manager.messages import (
+    EstimateReturned,
+    LoadReturned,
+    RevisionRead,
+    ServableFailed,
+    UnloadReturned,
+)
+from servman.worker_state import WorkerSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from servman.errors import ServmanError
     from servman.ids import ServableId
+    from servman.loader import Loader
     from servman.manager.messages import (
         Event,
         ReadRevision,
@@ -31,16 +40,19 @@ if TYPE_CHECKING:
     # Makes the event of an order that has failed: with which error, and whether another attempt may do better.
     Failed = Callable[[ServmanError, bool], Event]
 
+_log = Log(__name__)
+
 
 @final
 class _Attempt:
     """What is kept of the attempts of one incarnation: the threads that run them read and write it."""
 
-    __slots__ = ("cancelled", "revision")
+    __slots__ = ("cancelled", "loader", "revision")
 
     def __init__(self) -> None:
-        self.cancelled = threading.Event()
+        self.cancelled = CancelEvent()
         self.revision: Hashable = NO_REVISION  # when the last one began
+        self.loader: Loader | None = None  # once a load was ordered
 
 
 @final
@@ -58,7 +70,7 @@ class Crew:
         pre_load_hook: See `AspiredVersionsManager`.
         normalised: Spells what a loader needs as the resource tracker does; None where none is tracked.
 
-    Threads: the actor's only.
+    Threads: `workers` from any; all else from the actor's only.
     """
 
     def __init__(
@@ -96,6 +108,7 @@ class Crew:
     def load(self, order: StartLoad) -> None:
         """Run one attempt."""
         attempt = self._attempt(order.incarnation)
+        attempt.loader = order.data.payload
         self._submit(
             self._load_pool,
             order.data.id,
@@ -144,9 +157,31 @@ class Crew:
         self._attempts.pop(incarnation, None)
 
     def close(self) -> None:
-        """Begin nothing more. Never blocks."""
+        """Begin nothing more, and have the processes end of what is left behind. Never blocks."""
         for pool in self._pools:
             pool.close()
+        for attempt in self._attempts.values():
+            try:
+                # Asked by its name, as for its revision.
+                abandon = getattr(attempt.loader, "abandon", None)
+                if callable(abandon):
+                    abandon()
+            except Exception:  # noqa: BLE001 -- foreign code; the others' processes end all the same
+                _log.exception("a loader cannot end its workers")
+
+    def workers(self, incarnation: int) -> tuple[WorkerSnapshot, ...]:
+        """Return how each process is that *incarnation* loads or lives in; none where that cannot be told."""
+        attempt = self._attempts.get(incarnation)
+        if attempt is None:
+            return ()
+        try:
+            # Asked by its name, as for its revision.
+            look = getattr(attempt.loader, "workers", None)
+            found = look() if callable(look) else ()
+            return tuple(one for one in found if isinstance(one, WorkerSnapshot))
+        except Exception:  # noqa: BLE001 -- foreign code, on the thread of whoever looks
+            _log.exception("a loader cannot tell how its workers are")
+            return ()
 
     # ---- behind the curtain --------------------------------------------------------------------
 
@@ -182,7 +217,15 @@ class Crew:
             order,
             attempt.revision,
             attempt.cancelled,
+            functools.partial(self._report, order.incarnation, order.load, str(order.data.id)),
             should_retry=self._should_retry,
             pre_load_hook=self._pre_load_hook,
             normalised=self._normalised,
         )
+
+    def _report(self, incarnation: int, load: int, name: str, error: BaseException) -> None:
+        """Take what a loader reports of its servable, on any thread."""
+        failure = settled(error)
+        if not str(failure).startswith(f"{name}: "):
+            failure.args = (f"{name}: {failure}",)
+        self._post(ServableFailed(incarnation, load, failure))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from servman.ids import Selector
 from servman.manager.harness import HarnessState
 from servman.reasons import Reason, ReasonCode
+from servman.worker_state import WorkerState, workers_as_facts, workers_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ def explain_label(
     """
     which, facts = f"{request.name}:{version}", {"version": version, "target": target}
     if target == version:
-        return Reason(ReasonCode.AVAILABLE, f"{request} is {which}", facts)
+        return Reason(ReasonCode.AVAILABLE, f"{request} is {which}{_degraded(reason)}", facts)
     until = "" if target is None else f"; until then it is {request.name}:{target}"
     if reason is None:
         text = f"{request} is to be {which}, which is not aspired{until}"
@@ -86,16 +87,18 @@ def explain(
     max_attempts: int,
     unasked: str,
     now: float,
+    wall: float,
 ) -> Reason:
     """Say why the version of *snapshot* is not available.
 
     Args:
-        snapshot: The version, with its handles counted.
+        snapshot: The version, with its handles counted and its workers asked for.
         siblings: Every version of its stream.
         loads: How many loads of the manager run or wait, and which has run for longest.
         max_attempts: How often a load is tried.
         unasked: What to say of a version whose load nobody has asked for.
         now: The time, on the scale of the snapshots.
+        wall: The time in seconds since the epoch, as workers tell it.
     """
     match snapshot.state:
         case HarnessState.NEW:
@@ -103,14 +106,31 @@ def explain(
         case HarnessState.LOAD_REQUESTED | HarnessState.LOAD_APPROVED | HarnessState.LOADING:
             return _coming(snapshot, loads, max_attempts, now)
         case HarnessState.READY:
-            return Reason(ReasonCode.AVAILABLE, f"{snapshot.id} is available")
+            return _available(snapshot, wall)
         case HarnessState.ERROR:
             text = f"{snapshot.id} failed{_after(snapshot.attempts)}: {_cause(snapshot)}"
             return Reason(ReasonCode.FAILED, text, _facts(snapshot), snapshot.error)
         case HarnessState.DISABLED:
             return Reason(ReasonCode.UNLOADED, f"{snapshot.id} was unloaded", _facts(snapshot))
         case _:
-            return _going(snapshot, now)
+            return _failed(snapshot, _going(snapshot, now))
+
+
+def _available(snapshot: ServableStateSnapshot, wall: float) -> Reason:
+    workers = snapshot.workers
+    text, facts = f"{snapshot.id} is available", workers_as_facts(workers)
+    others = [one.told(wall) for one in workers if one.state is not WorkerState.READY]
+    if others:
+        told = "; ".join(others).replace(f"{snapshot.id}: ", "")
+        text += f", by {workers_in_words(workers)} ({told})"
+    return Reason(ReasonCode.AVAILABLE, text, facts)
+
+
+def _degraded(reason: Reason | None) -> str:
+    """Return what *reason* says of an available version beside that, where not all of its workers serve."""
+    facts = {} if reason is None else reason.facts
+    same = facts.get("workers") == facts.get("workers_ready")
+    return "" if reason is None or same else f"; {reason.text}"
 
 
 def _coming(
@@ -132,12 +152,15 @@ def _coming(
         text = f"{which} is loaded, and has been held for {age:.1f} s until others are, too"
         return Reason(ReasonCode.HELD, text, facts)
     if snapshot.running:
-        text = f"{which} has been loading for {age:.1f} s ({attempt})"
-        return Reason(ReasonCode.LOADING, text, facts)
+        before = "" if snapshot.error is None else f"; the one before failed: {_cause(snapshot)}"
+        ready = f", {workers_in_words(snapshot.workers)} ready" if snapshot.workers else ""
+        text = f"{which} has been loading for {age:.1f} s ({attempt}){ready}{before}"
+        return Reason(ReasonCode.LOADING, text, facts | workers_as_facts(snapshot.workers))
     others, longest = max(0, loads[0] - 1), loads[1]
     named = f"; {longest} has run for longest" if longest not in (None, which) else ""
     text = f"{which} is queued for a load thread, with {others} other loads{named}"
-    return Reason(ReasonCode.QUEUED, text, {"others": others, "longest": longest}, snapshot.error)
+    facts.update(others=others, longest=longest)
+    return Reason(ReasonCode.QUEUED, text, facts, snapshot.error)
 
 
 def _going(snapshot: ServableStateSnapshot, now: float) -> Reason:
@@ -154,6 +177,14 @@ def _going(snapshot: ServableStateSnapshot, now: float) -> Reason:
             text = f"{which} is on its way out and has waited {age:.1f} s for {what} to close"
             facts.update(handles=snapshot.handles, sites=snapshot.sites)
             return Reason(ReasonCode.WAITING_FOR_HANDLES, text + _taken(snapshot, now), facts)
+
+
+def _failed(snapshot: ServableStateSnapshot, going: Reason) -> Reason:
+    """Say of a version that is on its way out why it is, where it has failed."""
+    if not snapshot.aspired or snapshot.error is None:
+        return going
+    text = f"{snapshot.id} failed: {_cause(snapshot)}; {going.text}"
+    return Reason(going.code, text, going.facts, snapshot.error)
 
 
 def _facts(snapshot: ServableStateSnapshot) -> dict[str, object]:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, final
 
 from servman.errors import FailedPreconditionError, InternalError
+from servman.manager.causes import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from servman.loader import Loader
     from servman.manager.handle import HandleSite
     from servman.manager.tracker import Shortage
+    from servman.worker_state import WorkerSnapshot
 
 
 class HarnessState(Enum):
@@ -103,6 +105,8 @@ class ServableStateSnapshot:
         policy_error: What keeps the stream as it is, where its policy raised.
         sites: Where handles on it were taken that remember it; see `set_debug`. Policies see none.
         origin: Where it comes from: a path, of what was found on storage.
+        workers: How each process is that the servable lives in; none where it lives in this one. Policies see
+            none.
 
     Threads: immutable; any thread.
     """
@@ -123,6 +127,7 @@ class ServableStateSnapshot:
     policy_error: ServmanError | None = None
     sites: tuple[HandleSite, ...] = ()
     origin: str | None = None
+    workers: tuple[WorkerSnapshot, ...] = ()
 
     @property
     def handles_in_words(self) -> str:
@@ -145,6 +150,8 @@ class LoaderHarness:
         looking: Whether a look at them is under way, or waits for its place.
         look_began: When the last one began.
         attempt_began: When the attempt that runs began; None while none does.
+        begun: Attempts begun so far, whatever they count for: it only grows, and so tells each from the others.
+        reported: What the loader has reported of the servable that the last attempt makes, or has made.
         shortage: What it waits for, while it waits for memory.
         held: Whether it is loaded, and not yet let in.
         leaving: Why it goes, or is to go; empty while it is to stay.
@@ -159,6 +166,7 @@ class LoaderHarness:
         "_state",
         "attempt_began",
         "attempts",
+        "begun",
         "data",
         "held",
         "id",
@@ -167,6 +175,7 @@ class LoaderHarness:
         "look_began",
         "looking",
         "may_retry",
+        "reported",
         "retry_at",
         "revision",
         "revision_at",
@@ -178,11 +187,13 @@ class LoaderHarness:
         self.incarnation = incarnation
         self._aspired = True
         self.attempts = 0
+        self.begun = 0
         self.may_retry = True
         self.retry_at: float | None = None
         self.revision: Hashable = NO_REVISION
         self.revision_at: float | None = None
         self.attempt_began: float | None = None
+        self.reported: ServmanError | None = None
         self._shortage: Shortage | None = None
         self._snapshot: ServableStateSnapshot | None = None  # until something in it changes
         self.looking = False
@@ -294,7 +305,9 @@ class LoaderHarness:
     def begin_attempt(self, now: float) -> None:
         """Count an attempt that starts now."""
         self.attempts += 1
+        self.begun += 1
         self.attempt_began = now
+        self.reported = None
         self.revision = NO_REVISION  # until the attempt returns and tells
         self._since = now
         self._snapshot = None
@@ -318,8 +331,14 @@ class LoaderHarness:
         self.held = False
         self.move(HarnessState.READY, now)
 
-    def cancel(self, error: ServmanError, now: float) -> None:
-        """The attempt has made a servable that nobody wants any more: unload it, end with *error*."""
+    def break_down(self, error: ServmanError) -> None:
+        """It serves no more: go, and end with *error*."""
+        self._error = error
+        self.leaving = Cause.FAILED
+        self._snapshot = None
+
+    def undo(self, error: ServmanError, now: float) -> None:
+        """The attempt has made a servable that cannot come in: unload it, end with *error*."""
         self._error = error
         self.held = False
         self.move(HarnessState.UNLOADING, now)

@@ -21,11 +21,10 @@ from servman.manager.messages import (
 from servman.resources import ResourceAllocation
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Hashable
 
     from servman.ids import ServableId
-    from servman.loader import Loader
+    from servman.loader import CancelEvent, Loader
     from servman.manager.messages import ReadRevision, StartEstimate, StartLoad, StartUnload
 
 _MOST = 2**63 - 1
@@ -58,7 +57,8 @@ def estimate(
 def load(
     order: StartLoad,
     revision: Hashable,
-    cancelled: threading.Event,
+    cancelled: CancelEvent,
+    report_failure: Callable[[BaseException], None],
     *,
     normalised: Callable[[ResourceAllocation], ResourceAllocation] | None,
     should_retry: Callable[[BaseException], bool] | None,
@@ -66,7 +66,7 @@ def load(
 ) -> LoadReturned:
     """Run one attempt and return how it ended."""
     try:
-        servable = _load(order.data.payload, order, cancelled, pre_load_hook)
+        servable = _load(order, cancelled, report_failure, pre_load_hook)
     except BaseException as error:  # noqa: BLE001 -- foreign code: its failure is the version's END
         failure = settled(error)
         cause = str(failure).removeprefix(f"{order.data.id}: ")
@@ -105,14 +105,16 @@ def read_revision(order: ReadRevision, known: Hashable) -> RevisionRead:
 
 
 def _load(
-    loader: Loader,
     order: StartLoad,
-    cancelled: threading.Event,
+    cancelled: CancelEvent,
+    report_failure: Callable[[BaseException], None],
     pre_load_hook: Callable[[ServableId], None] | None,
 ) -> object:
     if pre_load_hook is not None:
         pre_load_hook(order.data.id)
-    servable = loader.load(LoadContext(order.data.id, order.data.origin, order.attempt, cancelled))
+    data = order.data
+    context = LoadContext(data.id, data.origin, order.attempt, cancelled, report_failure)
+    servable = data.payload.load(context)
     if servable is None:
         raise InternalError(
             f"{order.data.id}: its loader returned None; load() must return the servable"

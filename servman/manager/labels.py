@@ -41,6 +41,10 @@ class Labels:
                 targets[label] = target
         self.targets = targets
 
+    def stay(self, serving: Container[int]) -> None:
+        """Let the labels point to what they do, where that is still *serving*; none moves."""
+        self.targets = {label: one for label, one in self.targets.items() if one in serving}
+
     def tell(self) -> bool:
         """Return whether anything has changed since this was last asked."""
         now = (self.wanted, self.targets)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from servman.loader import Loader
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.labels import Labels
-    from servman.manager.messages import Effect, Reply
+    from servman.manager.messages import Effect, Reply, Served
     from servman.manager.options import ReconcilerOptions, StreamOptions
     from servman.manager.stream import Stream
 
@@ -123,7 +123,7 @@ class Lives:
         ):
             self._end(harness, self._cancelled(harness, ""))
         elif harness.held:
-            self._undo(harness)
+            self._undo(harness, self._unwanted(harness))
         elif harness.attempt_began is not None:
             self._emit(CancelLoad(harness.incarnation))
             self._alarm.set(self._now + PATIENCE_UNWANTED, harness.incarnation)
@@ -134,10 +134,9 @@ class Lives:
         ):
             self._quiesce(harness)
 
-    def _undo(self, harness: LoaderHarness) -> None:
-        """Unload what nobody wants any more, and nobody has ever found."""
-        more = " (it is unloaded again, now that its load has returned)"
-        harness.cancel(self._cancelled(harness, more), self._now)
+    def _undo(self, harness: LoaderHarness, error: ServmanError) -> None:
+        """Unload what nobody has ever found, and end it with *error*."""
+        harness.undo(error, self._now)
         self._unloads.enter(harness.incarnation)
         self._touch(harness.id.name)
 
@@ -185,7 +184,12 @@ class Lives:
 
     def _answer(self, id: ServableId, error: ServmanError | None) -> None:
         reply = self._replies.pop(id, None)
-        for one in (*(() if reply is None else (reply,)), *self._lookups.pop(id, ())):
+        if reply is not None:
+            self._emit(Answer(reply, error))
+        self._answer_lookups(id, error)
+
+    def _answer_lookups(self, id: ServableId, error: ServmanError | None) -> None:
+        for one in self._lookups.pop(id, ()):
             self._emit(Answer(one, error))
 
     def _forget(self, harness: LoaderHarness) -> None:
@@ -213,14 +217,23 @@ class Lives:
 
     def _serve_together(self, streams: Iterable[Stream]) -> None:
         """Let lookups find what *streams* serve now, and their labels move, in one step."""
-        served = {stream.name: stream.served() for stream in streams}
+        served = {stream.name: self._served(stream) for stream in streams}
         for name in served.keys() & self._labels.keys():
-            labels = self._labels[name]
-            labels.move(served[name].incarnations)
+            labels, serving = self._labels[name], served[name].incarnations
+            if name in self._held:  # something has failed there
+                labels.stay(serving)
+            else:
+                labels.move(serving)
             served[name].labels = labels.targets
         if served:
             self._emit(Serve(served))
         self._tell_labels(served)
+
+    def _served(self, stream: Stream) -> Served:
+        served, held = stream.served(), self._held.get(stream.name)
+        if held is not None:
+            served.newest = max(held.versions, default=None)
+        return served
 
     def _tell_labels(self, names: Iterable[str]) -> None:
         """Publish the labels of *names* that have changed; forget those that are gone."""
@@ -236,6 +249,10 @@ class Lives:
     def _find(self, id: ServableId) -> LoaderHarness | None:
         stream = self._streams.get(id.name)
         return stream.harnesses.get(id.version) if stream else None
+
+    def _unwanted(self, harness: LoaderHarness) -> LoadCancelledError:
+        more = " (it is unloaded again, now that its load has returned)"
+        return self._cancelled(harness, more)
 
     def _cancelled(self, harness: LoaderHarness, more: str) -> LoadCancelledError:
         wanted = "aspired" if self._options.declarative else "managed"

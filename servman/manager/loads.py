@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         EstimateReturned,
         LoadReturned,
         RevisionRead,
+        ServableFailed,
         UnloadReturned,
     )
     from servman.manager.options import ReconcilerOptions
@@ -69,7 +70,7 @@ class Loads(Lives):
             harness.move(HarnessState.LOAD_APPROVED, self._now)
             harness.move(HarnessState.LOADING, self._now)
             self._emit(PublishState(harness.id, ManagerState.LOADING))
-        self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts))
+        self._emit(StartLoad(harness.incarnation, harness.data, harness.attempts, harness.begun))
 
     def _estimate_returned(self, event: EstimateReturned) -> None:
         if event.incarnation in self._given_up:
@@ -117,12 +118,16 @@ class Loads(Lives):
         harness.revision = event.revision
         if event.error is not None:
             self._load_failed(harness, event.error, retriable=event.retriable)
+        elif harness.aspired and harness.reported is not None:
+            self._undo(harness, harness.reported)
+            # At once: a lookup from now on has it loaded anew, and shall not have these wait for that as well.
+            self._answer_lookups(harness.id, harness.reported)
         elif harness.aspired:
             if event.needs is not None and self._tracked.replace(event.incarnation, event.needs):
                 self._memory_returned()
             self._loaded(harness)
         else:
-            self._undo(harness)
+            self._undo(harness, self._unwanted(harness))
         self._touch(harness.id.name)
 
     def _loaded(self, harness: LoaderHarness) -> None:
@@ -167,13 +172,29 @@ class Loads(Lives):
         self._loads.leave(harness.incarnation)
         harness.attempt_began = None
 
+    def _servable_failed(self, event: ServableFailed) -> None:
+        """Let a version go that serves no more, whatever its policy would say, and end it with the error."""
+        harness = self._incarnations.get(event.incarnation)
+        if harness is None or harness.begun != event.load or harness.reported is not None:
+            return  # it is forgotten, or was loaded anew since, or has failed already
+        harness.reported = event.error  # while it loads, until that has returned
+        if harness.state is HarnessState.READY:
+            harness.break_down(event.error)
+            self._quiesce(harness)
+            # Of a held stream, too: what lookups found there must not be what can serve no more.
+            self._serve_together((self._streams[harness.id.name],))
+        elif harness.held:
+            self._undo(harness, event.error)
+        self._touch(harness.id.name)
+
     def _unload_returned(self, event: UnloadReturned) -> None:
         if event.incarnation in self._given_up:
             self._forget_given_up(event.incarnation)
             return
         harness = self._incarnations[event.incarnation]
         self._unloads.leave(event.incarnation)
-        self._end(harness, event.error or harness.error)
+        failed = harness.reported is not None and harness.reported is harness.error
+        self._end(harness, harness.error if failed else event.error or harness.error)
 
     def _look_at_age(self, harness: LoaderHarness, began: float) -> None:
         """See whether the attempt that began then takes too long for its place, or altogether."""

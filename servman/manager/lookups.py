@@ -121,7 +121,8 @@ class Lookups:
 
         Args:
             name: The stream.
-            count_handles: Whether to count the handles on each, which is most of the work.
+            count_handles: Whether to count the handles on each, and to ask how its workers are, which is most of
+                the work.
         """
         published = self._actor.snapshots
         if name is not None:
@@ -130,7 +131,7 @@ class Lookups:
             streams = [stream for _, stream in sorted(published.copy().items())]
         if not count_handles:
             return tuple(one for stream in streams for one in stream)
-        return tuple(self._with_handles(one) for stream in streams for one in stream)
+        return tuple(self._completed(one) for stream in streams for one in stream)
 
     def explain(self, request: AnyRequest) -> Reason | None:
         """Say why *request* finds nothing; None where nothing of it is known. Never waits.
@@ -158,12 +159,13 @@ class Lookups:
         if snapshot is None:
             return None
         return explain(
-            self._with_handles(snapshot),
+            self._completed(snapshot),
             siblings=siblings,
             loads=self._actor.loads,
             max_attempts=self._attempts_of(wanted.name),
             unasked=self._unasked,
             now=self._clock.monotonic(),
+            wall=self._clock.wall(),
         )
 
     def _stuck(self, request: ServableRequest) -> Reason | None:
@@ -223,7 +225,11 @@ class Lookups:
         handle._entry = entry  # noqa: SLF001 -- whoever makes a handle stores its entry
         return handle
 
-    def _with_handles(self, snapshot: ServableStateSnapshot) -> ServableStateSnapshot:
+    def _completed(self, snapshot: ServableStateSnapshot) -> ServableStateSnapshot:
+        """Return *snapshot* with what only outsiders want to know, and what is not kept for them."""
         stream = self._serving.streams.get(snapshot.id.name)
         count, sites = self._actor.drains.holders(snapshot.incarnation, stream)
-        return dataclasses.replace(snapshot, handles=count, sites=sites) if count else snapshot
+        workers = self._actor.workers(snapshot.incarnation)
+        if not count and not workers:
+            return snapshot
+        return dataclasses.replace(snapshot, handles=count, sites=sites, workers=workers)

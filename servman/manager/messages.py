@@ -80,6 +80,16 @@ class LoadReturned:
 
 @final
 @dataclass(slots=True)
+class ServableFailed:
+    """A loader reports that what its load has made, or is making, serves no more; see `LoadContext.report_failure`."""
+
+    incarnation: int
+    load: int
+    error: ServmanError
+
+
+@final
+@dataclass(slots=True)
 class Drained:
     """The last handle on an incarnation that lookups no longer find is gone."""
 
@@ -250,6 +260,7 @@ Event = (
     Aspire
     | EstimateReturned
     | LoadReturned
+    | ServableFailed
     | Drained
     | UnloadReturned
     | RevisionRead
@@ -355,11 +366,17 @@ class ResizePools:
 @final
 @dataclass(slots=True)
 class StartLoad:
-    """Run one attempt on the load pool; answered by `LoadReturned`."""
+    """Run one attempt on the load pool; answered by `LoadReturned`.
+
+    Attributes:
+        attempt: Its number, for the loader; it begins anew when the version is tried again.
+        load: Tells it from all others of the incarnation.
+    """
 
     incarnation: int
     data: ServableData[Loader]
     attempt: int
+    load: int
 
 
 @final

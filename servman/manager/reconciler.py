@@ -33,6 +33,7 @@ from servman.manager.messages import (
     RetryRequested,
     RevisionRead,
     Rollback,
+    ServableFailed,
     SetLabels,
     StopManaging,
     UnloadReturned,
@@ -128,6 +129,8 @@ class Reconciler(Streams):
                 self._estimate_returned(event)
             case LoadReturned():
                 self._load_returned(event)
+            case ServableFailed():
+                self._servable_failed(event)
             case Drained():
                 self._drained(event.incarnation)
             case UnloadReturned():

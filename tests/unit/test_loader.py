@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from servman.ids import ServableId
-from servman.loader import LoadContext, RevisedLoader, SimpleLoader
+from servman.loader import CancelEvent, LoadContext, RevisedLoader, SimpleLoader
 from servman.resources import MAIN_MEMORY, ResourceAllocation
 from servman.testing import FailingLoader, GatedLoader
 
@@ -63,3 +63,32 @@ def test_a_context_counts_attempts_from_one_and_need_not_have_a_path() -> None:
 def test_a_loader_with_a_revision_is_told_from_one_without() -> None:
     assert isinstance(FailingLoader(), RevisedLoader)
     assert not isinstance(GatedLoader(), RevisedLoader)
+
+
+def test_who_asks_to_be_called_is_called_once_when_a_load_is_cancelled() -> None:
+    cancelled, calls = CancelEvent(), list[str]()
+    cancelled.call_when_set(lambda: calls.append("first"))
+    cancelled.call_when_set(lambda: calls.append("second"))
+    assert calls == []
+    cancelled.set()
+    cancelled.set()
+    assert calls == ["first", "second"]
+
+
+def test_who_asks_when_it_is_cancelled_already_is_called_at_once() -> None:
+    cancelled, calls = CancelEvent(), list[str]()
+    cancelled.set()
+    cancelled.call_when_set(lambda: calls.append("called"))
+    assert calls == ["called"]
+
+
+def test_a_callback_that_raises_harms_neither_who_cancels_nor_the_others() -> None:
+    cancelled, calls = CancelEvent(), list[str]()
+    cancelled.call_when_set(lambda: 1 / 0)
+    cancelled.call_when_set(lambda: calls.append("called"))
+    cancelled.set()
+    assert (cancelled.is_set(), calls) == (True, ["called"])
+
+
+def test_a_failure_that_is_reported_to_nobody_is_no_fault() -> None:
+    LoadContext(ServableId("m", 1)).report_failure(ValueError("gone"))

@@ -50,6 +50,27 @@ def test_a_loading_version_says_since_when_and_which_attempt(rig: Rig) -> None:
     assert str(why) == "m:1 has been loading for 2.5 s (attempt 1 of 6)"
 
 
+def test_a_version_that_loads_again_says_what_failed_before(rig: Rig) -> None:
+    rig.bring("m", entry("m:1", ModelLoader(ValueError("slow disk"))))
+    rig.clock.advance(60.0)
+    rig.step()
+    why = rig.why("m")
+    assert (why.code, why.facts["attempts"]) == (ReasonCode.LOADING, 2)
+    assert str(why) == (
+        "m:1 has been loading for 0.0 s (attempt 2 of 6); the one before failed: ValueError: slow disk"
+    )
+
+
+def test_a_version_that_is_queued_again_tells_how_often_it_was_tried() -> None:
+    rig = Rig(num_load_threads=1)
+    rig.bring("m", entry("m:1", ModelLoader(ValueError("slow disk"))))
+    rig.aspire("a", 1, 2)
+    rig.clock.advance(60.0)
+    rig.step()
+    why = rig.why("m")
+    assert (why.code, why.facts["attempts"]) == (ReasonCode.QUEUED, 1)
+
+
 def test_a_pausing_version_says_when_it_is_tried_again_and_what_failed(rig: Rig) -> None:
     rig.bring("m", entry("m:1", ModelLoader(ValueError("slow disk"))))
     rig.clock.advance(20.0)

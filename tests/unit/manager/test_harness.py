@@ -120,7 +120,7 @@ def test_a_failure_in_a_pause_ends_the_pause() -> None:
 def test_a_cancelled_load_goes_straight_to_its_unload_with_the_error_it_will_end_with() -> None:
     harness = harness_in(S.LOADING)
     error = LoadFailedError("nobody wants it")
-    harness.cancel(error, 3.0)
+    harness.undo(error, 3.0)
     assert (harness.state, harness.error, harness.ended) == (S.UNLOADING, error, False)
 
 
