@@ -26,6 +26,7 @@ from servman.state import StreamAspiration
 from tests.simulation.invariants import Invariants
 from tests.simulation.labelling import LABELS, Labelling
 from tests.simulation.ledger import Ledger, Rule
+from tests.simulation.reports import Found, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +46,7 @@ class AspiringInvariants(Invariants):
 
     Attributes:
         wanted: Name to the versions that are aspired, as the manager has been told so far.
-        held: Name of each stream that is held, to what lookups found when it was.
+        held: Name of each stream that is held, to what lookups found when it was, but for what has failed since.
         labelling: Follows the labels.
         asked: How many orders, such as holds and commits, the manager was given.
         turns: Each entry that was aspired, and how many orders had been given before it, by its identity.
@@ -54,13 +55,13 @@ class AspiringInvariants(Invariants):
     def __init__(self, world: AspiringWorld, ledger: Ledger) -> None:
         super().__init__(world, ledger)
         self.wanted: dict[str, set[int]] = {}
-        self.held: dict[str, tuple[object, ...]] = {}
+        self.held: dict[str, Found] = {}
         self.labelling = Labelling(world, ledger)
         # What was wanted of a stream when it was held.
         self._remembered: dict[str, tuple[tuple[ServableData[Loader], ...], Mapping[str, int]]] = {}
         # What lookups found before a rollback, or before a commit that has to be refused.
-        self._rolling: dict[str, tuple[object, ...]] = {}
-        self._refusing: dict[str, tuple[object, ...]] = {}
+        self._rolling: dict[str, Found] = {}
+        self._refusing: dict[str, Found] = {}
         self._promised: tuple[FutureReply, bool] | None = None
         self._options: Mapping[str, StreamOptions] = {}
         self.turns: dict[int, tuple[ServableData[Loader], int]] = {}
@@ -76,6 +77,8 @@ class AspiringInvariants(Invariants):
     def taking(self, event: Event | None) -> None:
         """Follow *event*, which the manager is about to take up."""
         super().taking(event)
+        for which in self.failures.leaving:
+            self._lose(which)
         self._taken += isinstance(event, Hold | Commit | Rollback | SetLabels | Configure)
         match event:
             case Aspire() if not self.closing:
@@ -98,6 +101,12 @@ class AspiringInvariants(Invariants):
                 self._standing.clear()
             case _:
                 pass
+
+    def _lose(self, id: ServableId) -> None:
+        """Know that *id* has failed, and goes even where its stream is held."""
+        self._standing.pop(id, None)
+        if id.name in self.held:
+            self.held[id.name] = without(self.held[id.name], _SELECTORS, id)
 
     def _check_turn(self, event: Aspire) -> None:
         for data in event.versions:
@@ -176,7 +185,7 @@ class AspiringInvariants(Invariants):
             text = f"answered {error!r}, although it can be done: {right}"
             self._ledger.require(fits and reply.done(), Rule.COMMITS_WHOLE, text)
 
-    def _check_rollback(self, name: str, before: tuple[object, ...]) -> None:
+    def _check_rollback(self, name: str, before: Found) -> None:
         now = self._found_in(name)
         remembered = {one.id.version for one in self._remembered[name][0]}
         specific = [one for one in _SELECTORS if one[1:].isdigit()]
@@ -285,9 +294,9 @@ class AspiringInvariants(Invariants):
         if idle and not self.closing:
             self._check_policies()
 
-    def _found_in(self, name: str) -> tuple[object, ...]:
+    def _found_in(self, name: str) -> Found:
         entries = (self._world.manager._serving.find(name + one) for one in _SELECTORS)
-        return tuple(one and (str(one.id), id(one.servable)) for one in entries)
+        return tuple(None if one is None else (str(one.id), id(one.servable)) for one in entries)
 
     def _check_policies(self) -> None:
         """Check that nothing is left undone that a policy without whims asks for."""
@@ -301,7 +310,7 @@ class AspiringInvariants(Invariants):
 
     def check_service(self, served: set[ServableId]) -> None:
         """Check that what a step took out was wanted no more, and that its stream still serves."""
-        for which in self._served - served - self._replaced:
+        for which in self._served - served - self._replaced - self.failures.leaving:
             text = f"{which} is wanted and was taken out"
             self._ledger.require(not self._wants(which), Rule.STAYS_SERVED, text)
             if isinstance(self.policy_of(which.name), AvailabilityPreservingPolicy):

@@ -200,7 +200,10 @@ class AspiringWorld(World[AspiredVersionsManager, AspiringInvariants]):
         assert isinstance(loader, PlantedLoader)
         if one.state is HarnessState.READY:
             (model,) = self.ledger.in_memory[one.id]
-            return loader.failure is None and model.loader is loader
+            return loader.failure is None and not model.failed and model.loader is loader
+        if one.id in self.invariants.failures.ended:
+            changed = isinstance(loader, FileLoader) and loader.files != loader.tried
+            return one.state is HarnessState.ERROR and not changed
         if self.options.load_timeout is not None and "load_timeout" in str(one.error):
             return one.state is HarnessState.ERROR
         repaired = isinstance(loader, FileLoader) and loader.files > 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from servman.loader import Loader
     from servman.manager.messages import Event
 
+_GOING: Final = (HarnessState.QUIESCING, HarnessState.QUIESCED, HarnessState.UNLOADING)
 _STARTED: Final[Any] = object()
 """Stands for the thread that a manager must have before it is asked; the simulation steps."""
 
@@ -47,7 +48,7 @@ class CachingInvariants(CallingInvariants):
     def _obtain(self, data: ServableData[Loader]) -> None:
         """What is there, or on its way in, or to come back, keeps its loader."""
         known = [one for one in self._world.manager.snapshots(data.id.name) if one.id == data.id]
-        if not any(one.aspired or one.wanted_again for one in known):
+        if not any((one.aspired and one.state not in _GOING) or one.wanted_again for one in known):
             self.expect(data)
 
     def record(self, event: BusEvent) -> None:
@@ -55,7 +56,8 @@ class CachingInvariants(CallingInvariants):
         super().record(event)
         if not isinstance(event, ServableState):
             return
-        if event.manager_state is ManagerState.UNLOADING and not self.closing:
+        unloading = event.manager_state is ManagerState.UNLOADING
+        if unloading and not self.closing and event.id not in self.failures.leaving:
             self._let_go.add(event.id)
             limited = self._world.reserved is not None
             self._ledger.require(limited, Rule.STAYS_SERVED, f"{event} without a limit")

@@ -29,11 +29,16 @@ _ENDS: Final = (ManagerState.END, None)
 @final
 @dataclass(slots=True, eq=False)
 class Witness:
-    """Stands between the manager and who asked, and sees what is answered, and how often."""
+    """Stands between the manager and who asked, and sees what is answered, and how often.
+
+    Attributes:
+        before: How much had been asked for before.
+    """
 
     event: Manage | Act | StopManaging | Obtain
     reply: Reply
     invariants: CallingInvariants
+    before: int
     answers: int = 0
 
     def answer(self, error: ServmanError | None) -> None:
@@ -67,9 +72,13 @@ class CallingInvariants(Invariants):
             case _:
                 pass
         if isinstance(event, Manage | Act | StopManaging | Obtain):
-            witness = Witness(event, event.reply, self)
+            witness = Witness(event, event.reply, self, len(self.asked))
             self.asked.append(witness)
             event.reply = witness
+
+    def count_asked(self) -> int:
+        """Return how much has been asked for by callers who are answered."""
+        return len(self.asked)
 
     def _managed(self, id: ServableId) -> bool:
         return any(one.id == id for one in self._world.manager.snapshots(id.name))
@@ -85,6 +94,9 @@ class CallingInvariants(Invariants):
         """Check what somebody is told, when he is told."""
         event, answers = witness.event, witness.answers
         self._ledger.require(answers == 1, Rule.ANSWERED, f"{event}: {answers} times")
+        stale = self.failures.precedes(error, witness.before)
+        text = f"{event}: told of a failure before it: {error}"
+        self._ledger.require(not stale, Rule.ANSWERED, text)
         if error is None:
             text = f"{event}: done, it says"
             self._ledger.require(self._is_true(event), Rule.ANSWERED, text)
@@ -118,7 +130,7 @@ class CallingInvariants(Invariants):
 
     def check_service(self, served: set[ServableId]) -> None:
         """Check that nothing was taken out that nobody asked to be."""
-        for which in self._served - served - self._let_go:
+        for which in self._served - served - self._let_go - self.failures.leaving:
             self._ledger.blame(Rule.STAYS_SERVED, f"{which} was taken out, and nobody asked for it")
 
     def check_answers(self) -> None:

@@ -197,10 +197,10 @@ def _endless_pause(patch: pytest.MonkeyPatch) -> None:
 
 @fault("harness", "a version that was unloaded goes back to ready")
 def _backwards(patch: pytest.MonkeyPatch) -> None:
-    def cancel(self: LoaderHarness, error: Any, now: float) -> None:
+    def undo(self: LoaderHarness, error: Any, now: float) -> None:
         self.move(HarnessState.READY, now)
 
-    patch.setattr(LoaderHarness, "cancel", cancel)
+    patch.setattr(LoaderHarness, "undo", undo)
 
 
 @fault("harness", "a resumed version still counts as paused")

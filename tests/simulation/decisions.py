@@ -116,6 +116,22 @@ class SetLabels:
 
 @final
 @dataclass(frozen=True, slots=True)
+class HoldAndLose:
+    """Hold streams, want other labels, and have a version fail that serves in one that is held."""
+
+    names: tuple[str, ...]
+    labels: Labels
+
+    def __call__(self, world: AnyWorld) -> None:
+        assert isinstance(world, AspiringWorld)
+        world.hold(self.names)
+        world.set_labels(_table(self.labels))
+        world.settle_mailbox()
+        world.report_failure(0, serves=True)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Configure:
     streams: tuple[tuple[str, StreamOptions], ...]
 
@@ -319,6 +335,18 @@ class ChangeFiles:
 
     def __call__(self, world: AnyWorld) -> None:
         world.change_files(self.name)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A loader reports a failure of the last load, or of one so many loads before: of all, or of what serves."""
+
+    before: int
+    serves: bool
+
+    def __call__(self, world: AnyWorld) -> None:
+        world.report_failure(self.before, serves=self.serves)
 
 
 @final

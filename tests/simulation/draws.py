@@ -28,11 +28,13 @@ from tests.simulation.decisions import (
     Finish,
     Hang,
     Hold,
+    HoldAndLose,
     KnotHandle,
     Labels,
     Load,
     Manage,
     Prepare,
+    Report,
     Retry,
     Rollback,
     SetLabels,
@@ -53,7 +55,7 @@ STREAMS: Final = ("a", "b", "c")
 VERSIONS: Final = (1, 2, 3)
 _MANAGERS: Final = ("aspired", "aspired", "aspired", "basic", "caching")
 _POOLS: Final = ("loads", "loads", "unloads", "revisions")
-_KINDS: Final = (Kind.GOOD, Kind.GOOD, Kind.GOOD, Kind.FILES, *Kind)
+_KINDS: Final = (Kind.GOOD, Kind.GOOD, Kind.WATCHED, Kind.FILES, *Kind)
 _NEEDS: Final = (1, 2, 3, 4, 5, 20)
 _MORE: Final = (0, 0, 0, 2, -1)
 _ORIGINS: Final = (None, None, "/x", "/y")
@@ -90,17 +92,17 @@ def _aspire(random: Random) -> Decision:
 
 def _prepare(random: Random) -> Decision:
     """Draw a reload that is likely to succeed."""
-    return Prepare(
-        tuple(
-            (name, (Wish(random.choice(VERSIONS), Kind.GOOD, random.choice(_ORIGINS)),))
-            for name in _names(random)
-        )
-    )
+
+    def wishes() -> tuple[Wish, ...]:
+        versions = random.sample(VERSIONS, random.choice((1, 1, 2)))
+        return tuple(Wish(one, Kind.GOOD, random.choice(_ORIGINS)) for one in versions)
+
+    return Prepare(tuple((name, wishes()) for name in _names(random)))
 
 
 def _labels(random: Random) -> Labels:
     places = [(name, label) for name in STREAMS for label in LABELS]
-    chosen = random.sample(places, random.randint(0, 4))
+    chosen = random.sample(places, random.choice((0, 3, 6)))
     return tuple((name, label, random.choice(VERSIONS)) for name, label in chosen)
 
 
@@ -167,6 +169,7 @@ _ALL: Final[_Draws] = (
     (0.7, lambda random: SetLoadThreads(random.randint(1, 4))),
     (1, lambda random: CancelRetry(_id(random))),
     (2, lambda random: ChangeFiles(random.choice(STREAMS))),
+    (1, lambda random: Report(random.choice((0, 0, 1, 1, 2, 3, 5)), random.random() < 0.6)),
     (0.1, lambda random: Shutdown(random.choice(_TIMEOUTS))),
 )
 _DRAWS: Final[Mapping[str, _Draws]] = {
@@ -177,9 +180,10 @@ _DRAWS: Final[Mapping[str, _Draws]] = {
         (1, lambda random: Retry(_id(random))),
         (0.7, lambda random: Hold(_names(random))),
         (0.7, _prepare),
+        (0.7, lambda random: HoldAndLose(_names(random), _labels(random))),
         (0.7, _commit),
         (0.5, lambda random: Rollback(random.choice((STREAMS, _names(random))))),
-        (1, lambda random: SetLabels(_labels(random))),
+        (2, lambda random: SetLabels(_labels(random))),
         (0.5, _configure),
     ),
     "basic": (

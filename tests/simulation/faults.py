@@ -7,6 +7,7 @@ from typing import Final
 from tests.simulation import (
     caller_faults,
     decision_faults,
+    failure_faults,
     hold_faults,
     label_faults,
     serving_faults,
@@ -15,7 +16,14 @@ from tests.simulation.plants import Fault
 
 FAULTS: Final = tuple(
     one
-    for module in (decision_faults, hold_faults, label_faults, serving_faults, caller_faults)
+    for module in (
+        decision_faults,
+        hold_faults,
+        label_faults,
+        serving_faults,
+        caller_faults,
+        failure_faults,
+    )
     for one in vars(module).values()
     if isinstance(one, Fault)
 )

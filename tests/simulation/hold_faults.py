@@ -14,6 +14,7 @@ from tests.simulation.plants import fault
 if TYPE_CHECKING:
     import pytest
 
+    from servman.errors import ServmanError
     from servman.manager.causes import Cause
     from servman.manager.messages import Commit
     from servman.manager.policy import ServableAction
@@ -48,7 +49,9 @@ def _found_early(patch: pytest.MonkeyPatch) -> None:
 @fault("hold", "what is the newest changes in a held stream")
 def _newest_changes(patch: pytest.MonkeyPatch) -> None:
     def serve(self: Reconciler, stream: Stream) -> None:
+        held, self._held = self._held, {}
         self._serve_together((stream,))
+        self._held = held
 
     patch.setattr(Reconciler, "_serve", serve)
 
@@ -92,8 +95,8 @@ def _all_goes(patch: pytest.MonkeyPatch) -> None:
 
 @fault("hold", "what is held and no longer wanted is forgotten in memory")
 def _left_in_memory(patch: pytest.MonkeyPatch) -> None:
-    def undo(self: Reconciler, harness: LoaderHarness) -> None:
-        self._end(harness, self._cancelled(harness, ""))
+    def undo(self: Reconciler, harness: LoaderHarness, error: ServmanError) -> None:
+        self._end(harness, error)
 
     patch.setattr(Reconciler, "_undo", undo)
 

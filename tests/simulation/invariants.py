@@ -13,6 +13,7 @@ from servman.reasons import ReasonCode
 from servman.state import ManagerState, ServableState, StreamAspiration
 from tests.simulation.ledger import REACHABLE, Ledger, Rule
 from tests.simulation.loaders import memory_in
+from tests.simulation.reports import Failures
 
 if TYPE_CHECKING:
     from servman.events import Event as BusEvent
@@ -35,12 +36,14 @@ class Invariants:
         given_up: Versions whose retries were cancelled in their current incarnation, and the number
             of the attempt that was to be the last.
         closing: Whether the manager has been told to close.
+        failures: Follows what loaders report.
     """
 
     def __init__(self, world: AnyWorld, ledger: Ledger) -> None:
         self.state: dict[ServableId, ManagerState] = {}
         self.given_up: dict[ServableId, int] = {}
         self.closing = False
+        self.failures = Failures(world, ledger)
         self._world = world
         self._ledger = ledger
         self._begun: set[ServableId] = set()
@@ -55,6 +58,7 @@ class Invariants:
 
     def taking(self, event: Event | None) -> None:
         """Follow *event*, which the manager is about to take up."""
+        self.failures.taking(event, self.count_asked())
         match event:
             case RetryCancelled():
                 self.given_up.setdefault(event.id, max(1, self._attempts.get(event.id, 0)))
@@ -62,6 +66,10 @@ class Invariants:
                 self.closing = True
             case _:
                 pass
+
+    def count_asked(self) -> int:
+        """Return how much has been asked for by callers who are answered."""
+        return 0
 
     def found_by(self, request: str) -> ServableId | None:
         """Return what a lookup of *request* is to find, by the public states alone."""
@@ -104,8 +112,10 @@ class Invariants:
         if event.manager_state in (ManagerState.AVAILABLE, ManagerState.UNLOADING):
             found = self._world.finds(event.id)
             self._ledger.require(found, Rule.FOUND_WHEN_TOLD, f"{event} but no lookup finds it")
+        gave_up = self._world.options.load_timeout is not None and _gave_up(event)
+        self.failures.record(event, gave_up=gave_up)
         if event.manager_state is ManagerState.END and not isinstance(event.error, ClosedError):
-            if self._world.options.load_timeout is not None and _gave_up(event):
+            if gave_up:
                 self._ledger.give_up(event.id)
             gone = not self._ledger.in_memory[event.id]
             self._ledger.require(gone, Rule.ENDED_IS_GONE, f"{event} but it is in memory")
@@ -151,6 +161,7 @@ class Invariants:
 
     def before_step(self) -> None:
         """Note what the step starts from."""
+        self.failures.before_step()
         self._served = set(self._world.manager.list_available_ids())
         self._outstanding = self._world.loads.outstanding
 
@@ -159,6 +170,7 @@ class Invariants:
         snapshots = self._follow_harnesses()
         served = set(self._world.manager.list_available_ids())
         self._check_agreement(snapshots, served)
+        self.failures.check(served)
         if not self.closing:
             self.check_service(served)
         if not self._world.closing:  # else there is one reason for everything

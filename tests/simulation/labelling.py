@@ -88,7 +88,9 @@ class Labelling:
         for which in self._world.manager.list_available_ids():
             served.setdefault(which.name, set()).add(which.version)
         for name in {*self.wanted, *self.targets, *served}:
-            if name not in self._held:
+            if name in self._held:  # what has failed is found by no label, and nothing else changes
+                self._keep(name, served.get(name, set()))
+            else:
                 self._move(name, served.get(name, set()))
             self._check_targets(name)
 
@@ -108,6 +110,10 @@ class Labelling:
     def refuses(self, name: str, label: str) -> bool:
         """Whether *label* is none of *name*."""
         return label not in {*self.wanted.get(name, ()), *self.targets.get(name, ())}
+
+    def _keep(self, name: str, served: set[int]) -> None:
+        before = self.targets.get(name, {})
+        self.targets[name] = {label: one for label, one in before.items() if one in served}
 
     def _move(self, name: str, served: set[int]) -> None:
         now = {}

@@ -11,7 +11,7 @@ from servman.manager import HarnessState
 if TYPE_CHECKING:
     from servman.data import ServableData
     from servman.ids import ServableId
-    from servman.loader import Loader
+    from servman.loader import LoadContext, Loader
 
 
 class Rule(StrEnum):
@@ -34,13 +34,19 @@ class Rule(StrEnum):
     INCARNATIONS_GROW = "incarnations only grow"
     READY_IS_FOUND = "lookups find exactly what snapshots call READY"
     SNAPSHOTS_AGREE = "the latest snapshots and the latest public states agree"
-    STAYS_SERVED = "an aspired version that serves goes on serving"
-    SOMETHING_SERVES = "a stream that serves goes on serving, unless nothing of it is wanted"
+    STAYS_SERVED = "an aspired version that serves goes on serving, unless it fails"
+    SOMETHING_SERVES = (
+        "a stream that serves goes on serving, unless nothing of it is wanted, or what serves fails"
+    )
+    FAILED_LEAVES = "what is reported to have failed is served no more"
+    FAILURE_TOLD = "what has failed goes for that cause, and ends with what was reported first; nothing else does"
     EXPLAINED = "every aspired version that is not ready has a reason, and so has every label"
     PLACES = "nothing waits for a place that is free, and no place is given twice"
     MEMORY = "what is set aside covers what is in memory, and is no more than there is"
     NO_FAULT = "the manager raises nothing and logs no fault of its own"
-    HELD_STANDS = "lookups in a held stream find what they found when it was held"
+    HELD_STANDS = (
+        "lookups in a held stream find what they found when it was held, but for what has failed"
+    )
     ONE_CHANGE = "a commit lets all its streams in by one change of what lookups find"
     ASKED = "what the policy in force asks for is done at once"
     IN_TURN = (
@@ -78,6 +84,7 @@ class Model:
     Attributes:
         needs: How much memory its loader said that it would need.
         more: How much more than that it needs, now that it is loaded; negative where it is less.
+        failed: Whether the manager has taken up that it serves no more.
     """
 
     def __init__(self, id: ServableId, loader: Loader, needs: int, more: int = 0) -> None:
@@ -86,6 +93,24 @@ class Model:
         self.needs = needs
         self.more = more
         self.loaded = True
+        self.failed = False
+
+
+class ReportedError(Exception):
+    """What planted loaders report."""
+
+
+@final
+class Attempt:
+    """One load, of which a failure may be reported, then or later.
+
+    Attributes:
+        model: What it has made, if it has.
+    """
+
+    def __init__(self, context: LoadContext) -> None:
+        self.context = context
+        self.model: Model | None = None
 
 
 @final
@@ -99,6 +124,8 @@ class Ledger:
         late: The models of loads that had been given up when they returned, likewise.
         held: What holds a model (a handle's number, or a knot), and the model.
         expected: The entry whose loader is to be used for an id.
+        attempts: All loads that have begun, oldest first.
+        reports: Every report that was made, and of which load, by its text.
         limits: Name to every number of retries that the stream has had for its own.
     """
 
@@ -109,6 +136,8 @@ class Ledger:
         self.held: dict[object, Model] = {}
         self.limits: defaultdict[str, set[int]] = defaultdict(set)
         self.expected: dict[ServableId, ServableData[Loader]] = {}
+        self.attempts: list[Attempt] = []
+        self.reports: dict[str, Attempt] = {}
 
     def blame(self, rule: StrEnum, text: str) -> None:
         """Write a violation down."""
@@ -123,6 +152,18 @@ class Ledger:
         """Raise the first violation, if there is one."""
         if self.violations:
             raise self.violations[0]
+
+    def begun(self, context: LoadContext) -> Attempt:
+        """Enter a load into the books."""
+        attempt = Attempt(context)
+        self.attempts.append(attempt)
+        return attempt
+
+    def report(self, attempt: Attempt) -> None:
+        """Report a failure of what *attempt* makes, or has made."""
+        text = f"planted report {len(self.reports)}"
+        self.reports[text] = attempt
+        attempt.context.report_failure(ReportedError(text))
 
     def loaded(self, model: Model, *, late: bool) -> None:
         """Enter a model into the books."""

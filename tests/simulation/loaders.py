@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, final
 from servman.data import ServableData
 from servman.ids import ServableId
 from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
-from tests.simulation.ledger import Ledger, Model, Rule
+from tests.simulation.ledger import Attempt, Ledger, Model, Rule
 
 if TYPE_CHECKING:
     from servman.loader import LoadContext, Loader
@@ -28,7 +28,10 @@ class Kind(StrEnum):
     UNLOAD_RAISES = "raises in unload"
     UNLOAD_EXITS = "calls sys.exit in unload"
     FILES = "fails until its files change"
+    WATCHED = "good, and tells of its files"
     ERRORED = "could not be made"
+    REPORTS = "reports failures while it first loads"
+    REPORTS_AND_FAILS = "reports a failure, and fails, once"
 
 
 class Wish(NamedTuple):
@@ -65,6 +68,7 @@ _FAILURES: Final[dict[Kind, tuple[int, type[BaseException]]]] = {
     Kind.NEVER: (1_000, PlantedError),
     Kind.EXITS: (1, SystemExit),
     Kind.FINAL: (1_000, FinalError),
+    Kind.REPORTS_AND_FAILS: (1, PlantedError),
 }
 
 
@@ -84,6 +88,7 @@ class PlantedLoader:
         self.loaded = 0
         self.attempt = 0
         self.failure: type[BaseException] | None = None
+        self._reported = False
         self._ledger = ledger
         self._max_num_load_retries = options.max_num_load_retries
         self._gives_up = options.load_timeout is not None
@@ -93,18 +98,22 @@ class PlantedLoader:
         return ResourceAllocation({MAIN_MEMORY: self.needs + (self.more if self.loaded else 0)})
 
     def load(self, context: LoadContext) -> Model | None:
+        attempt = self._ledger.begun(context)
         if self._gives_up and context.cancelled.is_set():
             # It may have been given up and tried anew since: it is no longer the one that counts.
-            return self._model(context, late=True)
+            return self._model(attempt, late=True)
         self._check(context)
         self.attempt = context.attempt
         self.failure = self._planned()
         if self.failure is not None:
+            self._report(attempt, Kind.REPORTS_AND_FAILS)
             # Never a local variable: with its traceback it would be a cycle that keeps frames alive.
             raise self.failure("planted")
         if self.kind is Kind.NOTHING:
             return None
-        return self._model(context, late=False)
+        model = self._model(attempt, late=False)
+        self._report(attempt, Kind.REPORTS)
+        return model
 
     def unload(self, servable: object) -> None:
         assert isinstance(servable, Model)
@@ -115,11 +124,18 @@ class PlantedLoader:
         if self.kind is Kind.UNLOAD_EXITS:
             raise SystemExit(3)
 
-    def _model(self, context: LoadContext, *, late: bool) -> Model:
+    def _model(self, attempt: Attempt, *, late: bool) -> Model:
         self.loaded += 1
-        model = Model(context.id, self, self.needs, self.more)
+        model = attempt.model = Model(attempt.context.id, self, self.needs, self.more)
         self._ledger.loaded(model, late=late)
         return model
+
+    def _report(self, attempt: Attempt, kind: Kind) -> None:
+        """Report two failures, of which the first counts, where the loader is of that *kind*."""
+        if self.kind is kind and not self._reported:
+            self._reported = True
+            self._ledger.report(attempt)
+            self._ledger.report(attempt)
 
     def _planned(self) -> type[BaseException] | None:
         if self._failures == 0:
@@ -141,15 +157,22 @@ class PlantedLoader:
 
 @final
 class FileLoader(PlantedLoader):
-    """Fails until its files are changed, and can tell what they look like."""
+    """Can tell what its files look like, and may fail until they are changed.
+
+    Attributes:
+        files: What they look like.
+        tried: What they looked like when the last attempt began.
+    """
 
     files = 0
+    tried = 0
 
     def revision(self) -> int:
         return self.files
 
     def _planned(self) -> type[BaseException] | None:
-        return PlantedError if self.files == 0 else None
+        self.tried = self.files
+        return PlantedError if self.kind is Kind.FILES and self.files == 0 else None
 
 
 def make(name: str, wish: Wish, ledger: Ledger, options: Options) -> ServableData[Loader]:
@@ -157,7 +180,7 @@ def make(name: str, wish: Wish, ledger: Ledger, options: Options) -> ServableDat
     id = ServableId(name, wish.version)  # noqa: A001 -- the word of the domain
     if wish.kind is Kind.ERRORED:
         return ServableData.from_error(id, PlantedError("cannot be converted"))
-    cls = FileLoader if wish.kind is Kind.FILES else PlantedLoader
+    cls = FileLoader if wish.kind in (Kind.FILES, Kind.WATCHED) else PlantedLoader
     return ServableData(id, cls(wish, ledger, options), wish.origin)
 
 

@@ -264,6 +264,23 @@ class World(ABC, Generic[M, R]):
             if ours and isinstance(entry.payload, FileLoader):
                 entry.payload.files += 1
 
+    def report_failure(self, before: int, *, serves: bool) -> None:
+        """Have a loader report a failure of the last load, or of one so many loads *before*.
+
+        Args:
+            before: How many; beyond the first one it begins again with the last.
+            serves: Whether only loads count that have made what serves now: those last in whose streams, because
+                they are held, a failure is rare and the rest has to stand.
+        """
+        found = set(self.manager.list_available_ids()) if serves else set()
+        serving = [one for which in found for one in self.ledger.in_memory[which]]
+        attempts = [one for one in self.ledger.attempts if not serves or one.model in serving]
+        if serves:
+            held = self.manager._actor._reconciler._held
+            attempts.sort(key=lambda one: one.context.id.name in held)
+        if attempts:
+            self.ledger.report(attempts[-1 - before % len(attempts)])
+
     def release(self) -> int:
         """Let go of all that holds the manager up: handles, knots and what hangs; return how much."""
         count = len(self.ledger.held)
