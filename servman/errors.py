@@ -164,6 +164,59 @@ class DataLossError(ServmanError, RuntimeError):
     code = "DATA_LOSS"
 
 
+class WorkerDiedError(ServmanError, RuntimeError):
+    """The process that held the servable has ended, or had to be ended, while it was wanted.
+
+    Attributes:
+        exit_code: What it exited with, or None where it did not exit by itself.
+        signal: The number of the signal that killed it, or None.
+        log_tail: The end of what it wrote to its standard output and error.
+    """
+
+    code = "UNAVAILABLE"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        exit_code: int | None = None,
+        signal: int | None = None,
+        log_tail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.signal = signal
+        self.log_tail = log_tail
+
+
+class WorkerUnavailableError(ServmanError, RuntimeError):
+    """No process serves the version at present, and none did in the time that a call may be held."""
+
+    code = "UNAVAILABLE"
+
+
+class WorkerCallError(ServmanError, RuntimeError):
+    """A method in a worker raised what cannot be sent from there to here; `traceback` is its text.
+
+    Attributes:
+        kind: The name of the class of what was raised.
+        bases: The names of the classes of Python's own that it derives from.
+    """
+
+    code = "INTERNAL"
+
+    def __init__(self, message: str = "", *, kind: str = "", bases: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.bases = bases
+
+
+class QuarantinedError(ServmanError, RuntimeError):
+    """Processes have crashed while they worked on a request like this one, so it is refused for a while."""
+
+    code = "FAILED_PRECONDITION"
+
+
 class InternalError(ServmanError, RuntimeError):
     """servman, or something plugged into it, broke its own rules."""
 

@@ -139,6 +139,16 @@ class WorkerPool:
                 self._grow_for_locked(job)
         return True
 
+    @property
+    def size(self) -> int:
+        """How many jobs may run at once."""
+        return self._size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another job would have to wait, as far as can be told without a lock."""
+        return self._workers >= self._size and self._idle <= len(self._jobs)
+
     def resize(self, size: int) -> None:
         """Let up to *size* jobs run at once from now on; surplus workers end after their job.
 
@@ -228,6 +238,8 @@ class WorkerExecutor(ThreadPoolExecutor):
 
     Args:
         pool: Where the calls run; whoever made it closes it.
+        comes: Is told the arguments of each call that comes; what it returns is called before that, on its thread.
+            None, from either: nothing.
 
     Threads: any.
 
@@ -235,17 +247,29 @@ class WorkerExecutor(ThreadPoolExecutor):
         ResourceExhaustedError: The system has no thread for it.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(
+        self, pool: Pool, comes: Callable[..., Callable[[], None] | None] | None = None
+    ) -> None:
         super().__init__(max_workers=1)  # of which none is ever started
         self._pool = pool
+        self._comes = comes
         pool.submit(lambda: None)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call *fn* soon, and return a future of what it returns; cancelled where the pool was closed."""
         future: Future[T] = Future()
-        if not self._pool.submit(functools.partial(_fulfil, future, fn, args, kwargs)):
+        job = functools.partial(_fulfil, future, fn, args, kwargs)
+        begins = None if self._comes is None else self._comes(*args)
+        if begins is not None:
+            job = functools.partial(_begin, begins, job)
+        if not self._pool.submit(job):
             future.cancel()
         return future
+
+
+def _begin(begins: Callable[[], None], job: Callable[[], None]) -> None:
+    begins()
+    job()
 
 
 def _fulfil(future: Future[Any], call: Callable[..., Any], args: Any, kwargs: Any) -> None:

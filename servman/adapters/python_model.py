@@ -70,6 +70,10 @@ class PythonModelLoader:
         self._lock = threading.Lock()  # guards `_loaded`
         self._loaded: list[_Loaded] = []
 
+    def __reduce__(self) -> tuple[type[PythonModelLoader], tuple[ServableId, str]]:
+        """Let a copy be made in another process, where nothing is loaded yet."""
+        return PythonModelLoader, (self._files.id, self._files.path)
+
     def estimate_resources(self) -> ResourceAllocation:
         """Return nothing; see the class."""
         return ResourceAllocation()

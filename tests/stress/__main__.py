@@ -1,13 +1,19 @@
-"""`make stress`: real threads around a manager, from a seed, and a soak of a whole server core."""
+"""`make stress`: real threads around a manager, from a seed; a soak of a whole server core; and workers that are killed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from tests.stress import planted, seeded, soak
+from tests.stress import cycles, killings, planted, seeded, soak
 
-_RUNS = {"seeded": seeded, "soak": soak, "faults": planted}
+_RUNS = {
+    "seeded": seeded,
+    "soak": soak,
+    "killings": killings,
+    "cycles": cycles,
+    "faults": planted,
+}
 
 
 def main() -> int:

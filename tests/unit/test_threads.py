@@ -489,6 +489,33 @@ def test_a_call_that_was_cancelled_is_not_made() -> None:
     assert made == []
 
 
+def test_who_wants_to_know_is_told_of_calls_that_come_and_that_begin() -> None:
+    pool, told = ManualPool(), list[str]()
+
+    def comes(name: str) -> Callable[[], None] | None:
+        told.append(f"{name} comes")
+        return None if name == "a" else lambda: told.append(f"{name} begins")
+
+    executor = WorkerExecutor(pool, comes)
+    for name in ("a", "b"):
+        executor.submit(told.append, name)
+    pool.run_all()
+    assert told == ["a comes", "b comes", "a", "b begins", "b"]
+
+
+def test_a_pool_is_full_while_another_job_would_have_to_wait() -> None:
+    pool, gate = WorkerPool("pool", 1, SystemClock()), Gate()
+    assert (pool.size, pool.is_full) == (1, False)
+    pool.submit(gate)
+    gate.wait_entered()
+    assert pool.is_full
+    gate.let.set()
+    pool.resize(2)
+    assert (pool.size, pool.is_full) == (2, False)
+    pool.close()
+    assert pool.join(SystemClock().monotonic() + WATCHDOG)
+
+
 def test_an_executor_of_a_pool_that_was_closed_cancels() -> None:
     pool = ManualPool()
     executor = WorkerExecutor(pool)

@@ -1,0 +1,1 @@
+"""Servables in processes of their own: started, called, supervised and replaced."""
