@@ -1,4 +1,7 @@
-"""What comes next where a model is not served, and what can be done about it. Pure."""
+"""What comes next where a model is not served, and what can be done about it. Pure.
+
+It is read in a shell as well as in a program: what can be done in a program alone says so.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ ADVICE: Final[Mapping[ReasonCode, Advice]] = {
     _CODE.PLATFORM_UNAVAILABLE: Advice("nothing in this server: it has to be made anew"),
     _CODE.QUEUED: Advice(
         "it is loaded when a load thread is free",
-        "raise core.manager.num_load_threads",
+        "raise --num_load_threads; in a program, core.manager.num_load_threads",
     ),
     _CODE.WAITING: Advice("it is loaded when its policy says so"),
     _CODE.WAITING_FOR_MEMORY: Advice(
@@ -54,21 +57,23 @@ ADVICE: Final[Mapping[ReasonCode, Advice]] = {
     ),
     _CODE.LOADING: Advice(
         "it becomes available when its load returns",
-        "set a load_timeout, should it hang",
+        "should it hang, publish another version; a program can set a load_timeout",
     ),
     _CODE.HELD: Advice("it is let in together with the others, or not at all"),
     _CODE.RETRYING: Advice(
         "it is tried again in {retry_in:.1f} s, and at once when its files change",
-        "correct its files, or call core.manager.retry({id!r})",
+        "correct its files, or publish another version; in a program, core.manager.retry({id!r}) tries it"
+        " at once",
     ),
     _CODE.FAILED: Advice(
         "it is tried again when its files change",
-        "correct its files, publish another version, or call core.manager.retry({id!r})",
+        "correct its files, or publish another version; in a program, core.manager.retry({id!r}) tries it"
+        " again",
     ),
     _CODE.AVAILABLE: Advice(),
     _CODE.WAITING_FOR_HANDLES: Advice(
         "it is unloaded when they are closed",
-        "close them; servman.set_debug(True) lets handles remember where they were taken",
+        "close them; in a program, servman.set_debug(True) lets handles remember where they were taken",
     ),
     _CODE.UNLOADING: Advice("it has gone when its unload returns"),
     _CODE.UNLOADED: Advice("nothing, until it is wanted again"),

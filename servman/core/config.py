@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Final, final
 
+from servman.frozen import FrozenMapping
 from servman.sources import Latest, immediate
 
 if TYPE_CHECKING:
@@ -15,42 +16,7 @@ if TYPE_CHECKING:
     from servman.manager import AspiredVersionPolicy
     from servman.manager.backoff import RetryInterval
     from servman.sources import Completeness, VersionPolicy
-
-
-@final
-class VersionLabels(Mapping[str, int]):
-    """The labels of a model, each with the version that it should name. Equal to any mapping of the same.
-
-    Threads: immutable; any thread.
-    """
-
-    __slots__ = ("_versions",)
-
-    def __init__(self, versions: Mapping[str, int]) -> None:
-        self._versions = dict(versions)
-
-    def __getitem__(self, label: str) -> int:
-        return self._versions[label]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._versions)
-
-    def __len__(self) -> int:
-        return len(self._versions)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, VersionLabels):
-            return self._versions == other._versions
-        return isinstance(other, Mapping) and self._versions == dict(other)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._versions.items()))
-
-    def __reduce__(self) -> tuple[type[VersionLabels], tuple[dict[str, int]]]:
-        return VersionLabels, (self._versions,)
-
-    def __repr__(self) -> str:
-        return repr(self._versions)
+    from servman.workers.options import Workers
 
 
 @final
@@ -98,6 +64,9 @@ class ModelConfig:
         memory_bytes: How much main memory each version takes, in place of the loader's own estimate. None:
             the loader is asked.
         logging: Which requests to it a server writes down. None: none.
+        workers: How its versions are put into processes of their own, from their next loads on; or a mapping of
+            versions to that, and others stay in this process; any mapping is kept as one that cannot be
+            changed. None: they are loaded in this process.
 
     Threads: immutable; any thread.
     """
@@ -117,16 +86,24 @@ class ModelConfig:
     required: bool = True
     memory_bytes: int | None = None
     logging: LoggingConfig | None = None
+    workers: Workers | Mapping[int, Workers] | None = None
 
     def __post_init__(self) -> None:
         labels: object = self.version_labels
-        if isinstance(labels, Mapping) and not isinstance(labels, VersionLabels):
-            object.__setattr__(
-                self, "version_labels", VersionLabels(labels) if labels else _NO_LABELS
-            )
+        if isinstance(labels, Mapping) and not isinstance(labels, FrozenMapping):
+            frozen = FrozenMapping(labels) if labels else _NO_LABELS
+            object.__setattr__(self, "version_labels", frozen)
+        workers: object = self.workers
+        if isinstance(workers, Mapping) and not isinstance(workers, FrozenMapping):
+            object.__setattr__(self, "workers", FrozenMapping(workers))
+
+    def workers_of(self, version: int) -> Workers | None:
+        """Return how *version* is put into processes of its own, if it is."""
+        workers = self.workers
+        return workers.get(version) if isinstance(workers, Mapping) else workers
 
 
-_NO_LABELS: Final = VersionLabels({})
+_NO_LABELS: Final = FrozenMapping[str, int]({})
 
 
 @final

@@ -13,6 +13,7 @@ from servman.manager import (
     ResourcePreservingPolicy,
 )
 from servman.sources import All, Latest, Specific, immediate, marker, settled
+from servman.workers.options import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,12 +127,47 @@ def _load_retry_interval(message: Any) -> RetryInterval | None:
             seconds: float = ours.load_retry_interval_seconds
             return seconds
         case "backoff":
-            set_here = {field.name: value for field, value in ours.backoff.ListFields()}
-            return ExponentialBackoff(
-                **{name.removesuffix("_seconds"): value for name, value in set_here.items()}
-            )
+            return backoff_of(ours.backoff)
         case _:
             return None
+
+
+def backoff_of(message: Any) -> ExponentialBackoff:
+    """Return what a `Backoff` says; what it leaves out is as `ExponentialBackoff` has it."""
+    set_here = {field.name: value for field, value in message.ListFields()}
+    return ExponentialBackoff(
+        **{name.removesuffix("_seconds"): value for name, value in set_here.items()}
+    )
+
+
+def _workers(message: Any) -> Workers | dict[int, Workers] | None:
+    """Return how versions are put into processes: every version, or some of them, each in its way."""
+    said = message.servman.workers
+    versions = [one.version for one in said if one.HasField("version")]
+    if not said:
+        return None
+    if not versions:
+        if len(said) > 1:
+            raise InvalidArgumentError("they are said twice; give each a version, or keep one")
+        return _workers_of(said[0])
+    if len(versions) < len(said):
+        raise InvalidArgumentError("some have a version and others have none; give each one")
+    if len(set(versions)) < len(versions):
+        raise InvalidArgumentError("those of one version are said twice; keep one")
+    return {one.version: _workers_of(one) for one in said}
+
+
+def _workers_of(message: Any) -> Workers:
+    fields: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        name = field.name.removesuffix("_seconds")
+        if name == "restart_backoff":
+            fields[name] = backoff_of(value)
+        elif name == "environment":
+            fields[name] = dict(value)
+        elif name != "version":
+            fields[name] = tuple(value) if name in LISTS_OF_WORKERS else value
+    return Workers(**fields)
 
 
 def _completeness(message: Any) -> Completeness:
@@ -171,6 +207,9 @@ def _own(field: str) -> Callable[[Any], Any]:
     )
 
 
+LISTS_OF_WORKERS: Final = ("devices", "idempotent_methods", "python_methods")
+"""The fields of `Workers` that hold several values."""
+
 _TENSORFLOW: Final = 1
 """The number of the only `ModelType` that is a platform."""
 
@@ -196,5 +235,6 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "required": lambda message: not message.servman.optional,
     "memory_bytes": _own("memory_bytes"),
     "logging": _logging,
+    "workers": _workers,
 }
 """What gives each field of a model."""

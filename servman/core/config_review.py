@@ -134,6 +134,7 @@ class Review:
             return FailedPreconditionError(
                 f"config file {self._path}: it holds no models; set allow_empty_config to unload"
                 " everything by an empty file, or reload an empty configuration by call"
+                " (servman reload --allow-empty)"
             )
         return config
 

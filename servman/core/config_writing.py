@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from servman.core.config import LoggingConfig, ModelConfig
-from servman.core.config_message import ASPIRED_VERSION_POLICIES
+from servman.core.config_message import ASPIRED_VERSION_POLICIES, LISTS_OF_WORKERS
 from servman.errors import InvalidArgumentError
 from servman.manager import ExponentialBackoff
 from servman.sources import All, Latest, Specific
 from servman.sources.completeness import Marker, Settled
+from servman.workers.options import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,13 +90,16 @@ def _write_version_labels(message: Any, labels: object) -> None:
 def _write_load_retry_interval(message: Any, interval: object) -> None:
     ours = message.servman
     if isinstance(interval, ExponentialBackoff):
-        written = ours.backoff
-        written.initial_seconds = _exact(interval.initial)
-        written.maximum_seconds = _exact(interval.maximum)
-        written.multiplier = _exact(interval.multiplier)
-        written.jitter = _exact(interval.jitter)
+        _put_backoff(ours.backoff, interval)
     else:
         ours.load_retry_interval_seconds = _exact(interval)
+
+
+def _put_backoff(written: Any, backoff: ExponentialBackoff) -> None:
+    written.initial_seconds = _exact(backoff.initial)
+    written.maximum_seconds = _exact(backoff.maximum)
+    written.multiplier = _exact(backoff.multiplier)
+    written.jitter = _exact(backoff.jitter)
 
 
 def _exact(value: Any) -> float:
@@ -138,7 +142,42 @@ def _write_logging(message: Any, logging: object) -> None:
     written.sampling_config.sampling_rate = _exact(logging.sampling_rate)
 
 
+def _write_workers(message: Any, workers: object) -> None:
+    if isinstance(workers, Mapping):
+        for version, one in workers.items():
+            written = message.servman.workers.add()
+            written.version = version
+            _put_workers(written, one)
+    else:
+        _put_workers(message.servman.workers.add(), workers)
+
+
+def _put_workers(written: Any, workers: object) -> None:
+    """Write what differs from a `Workers` that says nothing."""
+    if not isinstance(workers, Workers):
+        raise InvalidArgumentError("give a Workers, or a mapping of versions to that")
+    if workers.log is not None:
+        raise InvalidArgumentError("workers.log, a function, stands in programs only")
+    fields = {field.name.removesuffix("_seconds"): field for field in written.DESCRIPTOR.fields}
+    for name in fields.keys() - {"version"}:
+        value = getattr(workers, name)
+        if value == getattr(_NO_WORKERS, name):
+            continue
+        if name == "restart_backoff":
+            if not isinstance(value, ExponentialBackoff):
+                raise InvalidArgumentError("workers.restart_backoff is no ExponentialBackoff")
+            _put_backoff(written.restart_backoff, value)
+        elif name == "environment":
+            written.environment.update(value)
+        elif name in LISTS_OF_WORKERS:
+            getattr(written, name).extend(value)
+        else:
+            exact = _exact(value) if fields[name].name != name else value
+            setattr(written, fields[name].name, exact)
+
+
 _DEFAULTS: Final = ModelConfig("", "")
+_NO_WORKERS: Final = Workers()
 
 _WRITERS: Final[Mapping[str, Callable[[Any, Any], None]]] = {
     "name": _put("name"),
@@ -155,5 +194,6 @@ _WRITERS: Final[Mapping[str, Callable[[Any, Any], None]]] = {
     "required": _write_required,
     "memory_bytes": _put_own("memory_bytes"),
     "logging": _write_logging,
+    "workers": _write_workers,
 }
 """What writes each field of a model that is not as it is where nothing is said."""

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
 from servman.core.transition import labels_in_words
+from servman.manager import HarnessState
+from servman.manager.harness import ENDED
 from servman.reasons import ReasonCode
 from servman.sources.status import listed
+from servman.worker_state import ready_count, workers_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,9 +20,10 @@ if TYPE_CHECKING:
     from servman.core.transition import Transition
     from servman.errors import ServmanError
     from servman.ids import ServableId
-    from servman.manager import HarnessState, ServableStateSnapshot
+    from servman.manager import ServableStateSnapshot
     from servman.reasons import Reason
     from servman.sources import SourceStatus
+    from servman.worker_state import WorkerSnapshot
 
 _UNITS: Final = ((86_400.0, "days"), (3_600.0, "h"), (60.0, "min"))
 
@@ -40,6 +44,7 @@ class VersionDiagnosis:
         reason: Why it is not available, if it is wanted; None where it is, or is not wanted.
         handles: About how many handles hold it.
         wanted_again: Whether it is on its way out, and comes back afterwards.
+        workers: How each process is that it lives in; none where that is the core's own.
 
     Threads: immutable; any thread.
     """
@@ -54,6 +59,7 @@ class VersionDiagnosis:
     reason: Reason | None = None
     handles: int = 0
     wanted_again: bool = False
+    workers: tuple[WorkerSnapshot, ...] = ()
 
     @classmethod
     def of(
@@ -71,15 +77,30 @@ class VersionDiagnosis:
             reason=reason,
             handles=snapshot.handles,
             wanted_again=snapshot.wanted_again,
+            workers=snapshot.workers,
         )
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it serves, and not by all of its workers."""
+        up = self.state is HarnessState.READY
+        return up and ready_count(self.workers) < len(self.workers)
 
     def told(self, now: float, said: Reason | None) -> str:
         """Return it in one line, without what was *said* already."""
         wanted = "" if self.wanted else ", wanted again" if self.wanted_again else ", not wanted"
         handles = f", {counted(self.handles, 'handle')}" if self.handles else ""
         line = f"version {self.id.version}: {self.state.value} for {span(now - self.since)}"
+        if self.degraded:
+            line += f", by {workers_in_words(self.workers)}"
         why = f": {self._why}" if self._why and self._why not in str(said) else ""
         return f"{line}{wanted}{handles}{why}"
+
+    def workers_told(self, now: float) -> Iterator[str]:
+        """Yield a line for each worker; none of what has ended, whose error says it."""
+        if self.state not in ENDED:
+            for one in self.workers:
+                yield worker_line(one, now).replace(f"{self.id}: ", "")
 
     @property
     def _why(self) -> str:
@@ -137,6 +158,11 @@ class Diagnosis:
         return self.reason is None
 
     @property
+    def degraded(self) -> bool:
+        """Whether a wanted version serves, and not by all of its workers. All may be well even so."""
+        return any(one.degraded for one in self.versions if one.wanted)
+
+    @property
     def wanted(self) -> tuple[int, ...]:
         """The versions that are to be served, ascending."""
         if self.source is not None and self.source.versions:
@@ -157,7 +183,9 @@ class Diagnosis:
         lines = [self._headline, *self._whys()]
         if self.source is not None:
             lines.extend(self._wanted_lines(self.source))
-        lines.extend(one.told(self.time, self.reason) for one in self.versions)
+        for one in self.versions:
+            lines.append(one.told(self.time, self.reason))
+            lines.extend(f"  {line}" for line in one.workers_told(self.time))
         if self.labels or self.wanted_labels:
             lines.append(f"labels: {labels_in_words(self.wanted_labels, self.labels)}")
         if self.source is not None:
@@ -169,7 +197,8 @@ class Diagnosis:
     @property
     def _headline(self) -> str:
         served = listed(one.version for one in self.available) if self.available else "no version"
-        return f"{self.request or self.name}: {'well' if self else 'not well'}, serving {served}"
+        how = "not well" if not self else "well, but degraded" if self.degraded else "well"
+        return f"{self.request or self.name}: {how}, serving {served}"
 
     def _whys(self) -> Iterator[str]:
         if self.reason is not None:
@@ -221,6 +250,24 @@ class Diagnosis:
             line += ", keeps the server from being ready"
         by = f" ({self.origin})" if self.origin else ""
         yield f"configured: generation {self.generation}{by}; {line}"
+
+
+def worker_line(worker: WorkerSnapshot, now: float) -> str:
+    """Return what is known of *worker*, as of *now*, in one line."""
+    device = f"device {worker.device}, " if worker.device is not None else ""
+    extra = "extra, " if worker.kind == "extra" else ""
+    process = "no process" if worker.pid is None else f"process {worker.pid}"
+    line = f"worker {worker.index} ({extra}{device}{process}): {worker.state.value}"
+    line += f" for {span(now - worker.since)}"
+    if worker.due is not None:
+        line += f", to be started again in {span(worker.due - now)}"
+    if worker.running:
+        line += f", {worker.running} call{'s' * (worker.running != 1)}"
+    if worker.restarts:
+        line += f", started anew {worker.restarts} time{'s' * (worker.restarts != 1)}"
+    if worker.trouble:
+        line += f", lately: {worker.trouble}"
+    return line if worker.log_path is None else f"{line}, log {worker.log_path}"
 
 
 def span(seconds: float) -> str:

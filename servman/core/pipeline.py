@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from servman.ids import ServableRequest
     from servman.manager import AspiredVersionsManager
     from servman.reasons import Reason
+    from servman.workers.options import Workers
 
 
 @final
@@ -60,7 +61,7 @@ class Pipeline:
         self._manager = manager
         self._clock = clock
         self._on_change = on_change
-        self.intake = Intake()
+        self.intake = Intake(clock)
         connect(self.intake, manager)
         self.platforms = PlatformAdapters(options.platforms, self.intake, clock)
         self.generation = 0
@@ -135,6 +136,7 @@ class Pipeline:
         self._prefix.prefix = accepted.config.storage_path_prefix
         self.platforms.route(platforms)
         self.intake.forget(undone | anew)
+        self.intake.isolate(_workers(accepted.models.values()))
         self._estimate(accepted)
         self._manager.configure(_stream_options(accepted.models.values()))
         if not accepted.atomic:  # else they come with the commit
@@ -227,3 +229,7 @@ def _stream_options(models: Iterable[ModelConfig]) -> dict[str, StreamOptions]:
 
 def _estimates(models: Iterable[ModelConfig]) -> dict[str, int]:
     return {model.name: model.memory_bytes for model in models if model.memory_bytes is not None}
+
+
+def _workers(models: Iterable[ModelConfig]) -> dict[str, Workers | Mapping[int, Workers]]:
+    return {model.name: model.workers for model in models if model.workers is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from servman.manager import AvailabilityPreservingPolicy, ResourcePreservingPolicy
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.manager import AspiredVersionPolicy
     from servman.reasons import Reason
+
+
+_FROM_WHEN: Final = {"workers": ", for what is loaded from then on"}
+"""From when on a change holds, where that is not at once."""
 
 
 class Change(StrEnum):
@@ -187,7 +191,7 @@ class Plan:
         if memory.limit is not None and memory.peak > memory.limit:
             yield (
                 f"{memory.peak} bytes of memory would be needed for the old beside the new, and there are"
-                f" {memory.limit}; raise the limit, or reload without atomic=True"
+                f" {memory.limit}; raise the limit, or let the reload not be atomic"
             )
 
     def __str__(self) -> str:
@@ -265,6 +269,7 @@ def _change(
         return Change.ADD, ()
     differences = tuple(
         f"{one.name}: {getattr(before, one.name)} -> {getattr(after, one.name)}"
+        + _FROM_WHEN.get(one.name, "")
         for one in fields(after)
         if getattr(before, one.name) != getattr(after, one.name)
     )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from servman.core.plan import ModelPlan
     from servman.manager import AspiredVersionsManager
 
+    # Versions with where they come from, and how their models are configured.
+    _Configured = tuple[Mapping[ServableId, str | None], Mapping[str, ModelConfig]]
+
 
 class Scene(Protocol):
     """What there is before a change."""
@@ -152,11 +155,12 @@ class Planner:
         }
         coming = _paths(models, "load", {name: one.versions for name, one in wanted.items()})
         going = _paths(models, "unload", present)
-        configured = {**old, **new}
         return Plan(
             before.generation,
             models,
-            self._memory(memory_now, coming, going, models=configured, deadline=deadline),
+            self._memory(
+                memory_now, (coming, {**old, **new}), (going, {**new, **old}), deadline=deadline
+            ),
         )
 
     def _found(
@@ -185,15 +189,14 @@ class Planner:
     def _memory(
         self,
         now: int,
-        coming: Mapping[ServableId, str | None],
-        going: Mapping[ServableId, str | None],
+        coming: _Configured,
+        going: _Configured,
         *,
-        models: Mapping[str, ModelConfig],
         deadline: float | None,
     ) -> MemoryPlan:
         load, unload = (
             estimate(paths, models, options=self._options, clock=self._clock, deadline=deadline)
-            for paths in (coming, going)
+            for paths, models in (coming, going)
         )
         return MemoryPlan(
             now=now,

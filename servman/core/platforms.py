@@ -95,7 +95,7 @@ class PlatformAdapters:
                 return _connected(create_adapter(platform, clock=clock), target)
             error: ServmanError = UnimplementedError(
                 f"platform {platform!r} is not enabled; name it in"
-                f" ServerCoreOptions(platforms=(..., {platform!r}))"
+                f" ServerCoreOptions(platforms=(..., {platform!r})), on the command line in --platforms"
             )
         except UnimplementedError as failed:
             error = failed

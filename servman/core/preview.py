@@ -17,6 +17,7 @@ from servman.reasons import Reason, ReasonCode
 from servman.resources import MAIN_MEMORY
 from servman.sources import FileSystemStoragePathSource
 from servman.threads import WorkerPool
+from servman.workers.loader import IsolatedLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,7 +142,7 @@ def estimate(
                 found.unknown[which] = f"platform {model.platform!r} is not enabled"
             else:
                 asked.add(which)
-                pool.submit(functools.partial(_ask, which, path, model.platform, answers))
+                pool.submit(functools.partial(_ask, which, path, model, answers))
         while asked and (deadline is None or clock.monotonic() < deadline):
             answer = clock.receive(answers, deadline)
             if answer is None:
@@ -161,11 +162,14 @@ def estimate(
 def _ask(
     id: ServableId,
     path: str,
-    platform: str,
+    model: ModelConfig,
     answers: queue.SimpleQueue[tuple[ServableId, int | str]],
 ) -> None:
     try:
-        loader = create_adapter(platform).adapt_one(ServableData(id, path, path)).payload
+        loader = create_adapter(model.platform).adapt_one(ServableData(id, path, path)).payload
+        workers = model.workers_of(id.version)
+        if workers is not None:
+            loader = IsolatedLoader(id, loader, workers)
         answers.put((id, main_memory(loader.estimate_resources())))
     except BaseException as error:  # noqa: BLE001 -- foreign code; what it raised is the answer
         answers.put((id, str(settled(error))))

@@ -12,11 +12,12 @@ from servman.adapters import is_registered, registered_platforms
 from servman.core.config import LoggingConfig, ModelConfig, ServerConfig, is_absolute
 from servman.core.options import ServerCoreOptions
 from servman.errors import InvalidArgumentError
-from servman.ids import MAX_VERSION, check_name
+from servman.ids import MAX_VERSION, check_name, check_version
 from servman.manager import ExponentialBackoff
 from servman.manager.options import check_callable, check_count, check_methods, check_seconds
 from servman.sources import All, Latest, Specific
 from servman.sources.completeness import Settled
+from servman.workers.options import Workers, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def _platform(field: str, value: object) -> None:
     if not (isinstance(value, str) and is_registered(value)):
         known = ", ".join(sorted(registered_platforms()))
         raise InvalidArgumentError(
-            f"no platform is called {value!r}; register_platform() adds one to {known}"
+            f"no platform is called {value!r}; there are {known}, and what register_platform() adds"
         )
 
 
@@ -249,6 +250,7 @@ def _model_faults(
             " configured; remove the model first, or give the new one another name"
         )
     yield from _label_faults(model, options)
+    yield from _worker_faults(model)
     yield from _memory_faults(model.memory_bytes, options.total_model_memory_limit_bytes)
 
 
@@ -302,6 +304,23 @@ def _label_and_policy(label: str, version: int, policy: object) -> Iterator[str]
             f"label {label!r} names version {version}, which the version policy does not serve"
             f" ({policy}); add it to the policy, or let the label name one of these"
         )
+
+
+def _worker_faults(model: ModelConfig) -> Iterator[str]:
+    workers: object = model.workers
+    if workers is None:
+        return
+    if isinstance(workers, Workers):
+        yield from (f"workers.{fault}" for fault in faults(workers))
+    elif not isinstance(workers, Mapping):
+        yield f"workers is {workers!r}; give a Workers, or a mapping of versions to that"
+    else:
+        for version, one in workers.items():
+            yield from (f"workers: {fault}" for fault in _fault(check_version, model.name, version))
+            if isinstance(one, Workers):
+                yield from (f"workers[{version}].{fault}" for fault in faults(one))
+            else:
+                yield f"workers[{version}] is {one!r}; give a Workers"
 
 
 def _memory_faults(needed: object, limit: object) -> Iterator[str]:

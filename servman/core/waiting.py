@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from servman.ids import AnyRequest, ServableRequest
@@ -162,8 +162,8 @@ class Waiting(ABC):
 
     def _or_all(self, requests: AnyRequest | Iterable[AnyRequest]) -> list[AnyRequest]:
         chosen: list[AnyRequest]
-        if isinstance(requests, AnyRequest) or not isinstance(requests, Iterable):
-            chosen = [ServableRequest.of(requests)]  # which refuses what is no request
+        if isinstance(requests, AnyRequest | Mapping) or not isinstance(requests, Iterable):
+            chosen = [ServableRequest.of(requests)]  # type: ignore[arg-type] # it refuses what is no request
         else:
             chosen = list(requests)
         return chosen or [ServableRequest.latest(model.name) for model in self.config.models]

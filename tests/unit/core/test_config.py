@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from servman.core.config import ModelConfig, ServerConfig, VersionLabels, resolved
+from servman.core.config import ModelConfig, ServerConfig, resolved
 from servman.core.options import ServerCoreOptions
+from servman.frozen import FrozenMapping
 from servman.manager import AvailabilityPreservingPolicy, ResourcePreservingPolicy
 from servman.sources import All, Latest, immediate, marker
 
@@ -89,7 +90,7 @@ def test_models_with_the_same_labels_are_equal_and_have_one_hash(same: Any) -> N
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"b": 1}, {}, 3, None])
 def test_other_labels_are_not_equal(other: Any) -> None:
-    assert VersionLabels({"a": 1}) != other
+    assert FrozenMapping({"a": 1}) != other
 
 
 def test_what_is_no_mapping_is_kept_for_validation_to_tell() -> None:

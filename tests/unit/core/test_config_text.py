@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from servman.manager import (
 )
 from servman.protos import message_class
 from servman.sources import All, Completeness, Latest, Specific, immediate, marker, settled
+from servman.workers.options import Workers
 
 NONE = ServerConfig()
 
@@ -214,6 +216,28 @@ def test_a_text_of_which_all_is_used_is_read_without_a_warning(
         ("optional: true", {"required": False}),
         ("optional: false", {}),
         ("memory_bytes: 0", {"memory_bytes": 0}),
+        ("workers {}", {"workers": Workers()}),
+        ("workers { version: 0 }", {"workers": {0: Workers()}}),
+        (
+            "workers { version: 1 replicas: 2 } workers { version: 3 devices: [0, 2] }",
+            {"workers": {1: Workers(2), 3: Workers(devices=(0, 2))}},
+        ),
+        (
+            (
+                "workers { idempotent_methods: 'predict' call_timeout_seconds: 2.5 max_queue: 0 log_dir: '/logs'"
+                " restart_backoff { initial_seconds: 1 } environment { key: 'A' value: 'b' } }"
+            ),
+            {
+                "workers": Workers(
+                    idempotent_methods=("predict",),
+                    call_timeout=2.5,
+                    environment={"A": "b"},
+                    restart_backoff=ExponentialBackoff(initial=1),
+                    max_queue=0,
+                    log_dir="/logs",
+                )
+            },
+        ),
         ("", {}),
     ],
 )
@@ -309,6 +333,22 @@ TYPES = "config { name: 'm' base_path: '/m' model_platform: 'tensorflow' model_t
         (
             "config { name: 'm' model_platform: 'x' servman { aspired_version_policy: 7 } }",
             "aspired_version_policy: there is no policy with the number 7",
+        ),
+        (
+            "config { name: 'm' model_platform: 'x' servman { workers {} workers {} } }",
+            "workers: they are said twice; give each a version, or keep one",
+        ),
+        (
+            "config { name: 'm' model_platform: 'x' servman { workers { version: 1 } workers {} } }",
+            "workers: some have a version and others have none; give each one",
+        ),
+        (
+            "config { name: 'm' model_platform: 'x' servman { workers { version: 1 } workers { version: 1 } } }",
+            "workers: those of one version are said twice; keep one",
+        ),
+        (
+            "config { name: 'm' model_platform: 'x' servman { workers { restart_backoff { jitter: 2 } } } }",
+            "workers: jitter of an ExponentialBackoff must be from 0 to 1, not 2.0",
         ),
     ],
 )
@@ -522,6 +562,15 @@ class Own:
         ({"load_retry_interval": "x"}, "could not convert"),
         ({"required": 3}, "give True or False"),
         ({"memory_bytes": 1.5}, ""),
+        ({"workers": 3}, "give a Workers, or a mapping of versions to that"),
+        ({"workers": {1: 3}}, "give a Workers, or a mapping of versions to that"),
+        ({"workers": {-(2**70): Workers()}}, "out of range"),
+        ({"workers": Workers(log=never)}, "workers.log, a function, stands in programs only"),  # type: ignore[arg-type]
+        ({"workers": Workers(-1)}, "Value out of range"),
+        ({"workers": Workers(devices=("x",))}, ""),  # type: ignore[arg-type]
+        ({"workers": Workers(call_timeout=float("nan"))}, "no number that a file can hold exactly"),
+        ({"workers": Workers(environment={3: "x"})}, ""),  # type: ignore[dict-item]
+        ({"workers": Workers(restart_backoff=3)}, "is no ExponentialBackoff"),  # type: ignore[arg-type]
     ],
     ids=str,
 )
@@ -585,6 +634,34 @@ COMPLETENESS: st.SearchStrategy[Completeness] = (
 TRANSITIONS: st.SearchStrategy[AspiredVersionPolicy] = st.sampled_from(
     [AvailabilityPreservingPolicy(), ResourcePreservingPolicy()]
 )
+COUNTS = st.integers(0, 2**32 - 1)
+METHODS = st.lists(TEXTS, max_size=2).map(tuple)
+WORKERS = st.builds(
+    Workers,
+    st.none() | COUNTS,
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=2).map(tuple),
+    num_parallel_workers=COUNTS,
+    min_replicas=st.none() | COUNTS,
+    concurrency=COUNTS,
+    max_queue=COUNTS,
+    hold_timeout=SECONDS,
+    call_timeout=st.none() | SECONDS,
+    hang_timeout=SECONDS,
+    heartbeat_interval=SECONDS,
+    heartbeat_timeout=SECONDS,
+    start_timeout=SECONDS,
+    stop_timeout=SECONDS,
+    idempotent_methods=METHODS,
+    python_methods=METHODS,
+    max_redispatches=COUNTS,
+    quarantine=SECONDS,
+    max_restarts=COUNTS,
+    restart_window=SECONDS,
+    restart_backoff=BACKOFFS,
+    exclusive_devices=st.booleans(),
+    environment=st.dictionaries(TEXTS, TEXTS, max_size=2),
+    log_dir=st.none() | TEXTS,
+)
 MODELS = st.builds(
     ModelConfig,
     name=TEXTS,
@@ -601,6 +678,9 @@ MODELS = st.builds(
     required=st.booleans(),
     memory_bytes=st.none() | st.integers(0, 2**64 - 1),
     logging=st.none() | st.builds(LoggingConfig, TEXTS, st.floats(0, 1)),
+    workers=st.none()
+    | WORKERS
+    | st.dictionaries(st.integers(-(2**63), 2**63 - 1), WORKERS, min_size=1, max_size=2),
 )
 CONFIGS = st.builds(
     ServerConfig,
@@ -616,6 +696,7 @@ CONFIGS = st.builds(
 @example(ServerConfig([ModelConfig("m", "/m", version_policy=Specific())]))
 @example(ServerConfig([ModelConfig("", "", load_retry_interval=float("inf"))], root_dir=""))
 @example(ServerConfig([ModelConfig("\n\"'\\\x00", "\ufeff{", version_labels={"": 0})]))
+@example(ServerConfig([ModelConfig("m", "/m", workers={0: Workers(), 2: Workers(2)})]))
 def test_what_is_written_is_read_again(config: ServerConfig) -> None:
     text = format_model_config(config)
     assert parse_model_config(text) == config
@@ -623,3 +704,9 @@ def test_what_is_written_is_read_again(config: ServerConfig) -> None:
     in_json = json_format.MessageToJson(text_format.Parse(text, message))
     assert parse_model_config(in_json) == config
     assert json.loads(in_json)
+
+
+def test_the_format_has_every_field_of_workers_but_the_function() -> None:
+    said = message_class("tensorflow.serving.ServmanModelConfig.Workers").DESCRIPTOR.fields
+    names = {field.name.removesuffix("_seconds") for field in said} - {"version"}
+    assert names == {field.name for field in dataclasses.fields(Workers)} - {"log"}

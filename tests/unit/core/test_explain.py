@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from typing import Any
+from typing import Any, final
 
 import pytest
 
@@ -14,11 +15,39 @@ from servman.core.advice import ADVICE, advise
 from servman.core.diagnosis import span
 from servman.errors import LoadFailedError, NotFoundError, UnimplementedError
 from servman.ids import ServableRequest
+from servman.loader import LoadContext
 from servman.manager import HarnessState
 from servman.reasons import Reason, ReasonCode
+from servman.resources import ResourceAllocation
 from servman.sources import IncompleteVersion, Latest, SourceStatus, Specific
 from servman.testing import FailingLoader
+from servman.worker_state import WorkerSnapshot, WorkerState
 from tests.unit.core.rig import Rig, sid
+from tests.unit.worker_states import waiting, worker
+
+
+@final
+class SupervisedBench:
+    """A loader that tells of workers."""
+
+    error: BaseException | None = None
+
+    def __init__(self, workers: tuple[WorkerSnapshot, ...]) -> None:
+        self._workers = workers
+
+    def estimate_resources(self) -> ResourceAllocation:
+        return ResourceAllocation()
+
+    def load(self, context: LoadContext) -> object:
+        if self.error is not None:
+            raise self.error
+        return str(context.id)
+
+    def unload(self, servable: object) -> None:
+        del servable
+
+    def workers(self) -> tuple[WorkerSnapshot, ...]:
+        return self._workers
 
 
 def test_a_model_that_is_not_configured_is_told_with_those_that_are(rig: Rig) -> None:
@@ -197,6 +226,57 @@ def test_a_served_model_is_well(rig: Rig) -> None:
     ]
 
 
+def test_a_model_that_serves_by_some_of_its_workers_is_well_and_degraded(rig: Rig) -> None:
+    now = rig.clock.wall()
+    workers = (
+        worker(device=3, kind="device", since=now - 7, running=2, log_path="/logs/m-1-0.log"),
+        waiting(1, due=now + 4),
+        worker(2, WorkerState.STARTING, kind="extra", restarts=1, since=now, running=1),
+    )
+    rig.loaders["m:1"] = SupervisedBench(workers)
+    core = rig.run()
+    rig.bring(1)
+    diagnosis = core.explain("m")
+    assert diagnosis
+    assert diagnosis.degraded
+    assert diagnosis.versions[0].workers == workers
+    lines = str(diagnosis).splitlines()
+    assert lines[0] == "m: well, but degraded, serving 1"
+    assert lines[2:6] == [
+        "  version 1: ready for 0.0 s, by 1 of 3 workers",
+        "    worker 0 (device 3, process 100): ready for 7.0 s, 2 calls, log /logs/m-1-0.log",
+        (
+            f"    worker 1 (no process): waiting for {span(now)}, to be started again in 4.0 s,"
+            " started anew 2 times, lately: worker 1 was killed by SIGKILL"
+        ),
+        "    worker 2 (extra, process 102): starting for 0.0 s, 1 call, started anew 1 time",
+    ]
+
+
+def test_a_model_all_of_whose_workers_serve_is_plainly_well(rig: Rig) -> None:
+    rig.loaders["m:1"] = SupervisedBench((worker(0), worker(1)))
+    core = rig.run()
+    rig.bring(1)
+    diagnosis = core.explain("m")
+    assert not diagnosis.degraded
+    assert str(diagnosis).splitlines()[0] == "m: well, serving 1"
+    assert "of 2 workers" not in str(diagnosis)
+    assert "    worker 1 (process 101): ready for " in str(diagnosis)
+
+
+def test_workers_of_a_version_that_has_failed_are_for_programs_alone(rig: Rig) -> None:
+    loader = SupervisedBench((worker(0, WorkerState.GIVEN_UP),))
+    loader.error = ValueError("none serves")
+    rig.loaders["m:1"] = loader
+    core = rig.run(rig.model(max_num_load_retries=0))
+    rig.bring(1)
+    diagnosis = core.explain("m")
+    assert not diagnosis
+    assert not diagnosis.degraded
+    assert len(diagnosis.versions[0].workers) == 1
+    assert "worker 0" not in str(diagnosis)
+
+
 # ---- what a good colleague says ----------------------------------------------------------------
 
 
@@ -213,7 +293,10 @@ def test_a_version_that_is_tried_again_is_told_with_what_comes_next_and_what_hel
         "m: not well, serving 1",
         "  why: m:2 is tried again in 40.0 s; attempt 1 of 6 failed: ValueError: no such layer",
         "  next: it is tried again in 40.0 s, and at once when its files change",
-        "  you can: correct its files, or call core.manager.retry(ServableId(name='m', version=2))",
+        (
+            "  you can: correct its files, or publish another version; in a program,"
+            " core.manager.retry(ServableId(name='m', version=2)) tries it at once"
+        ),
         "  wanted: 2 (latest 1; on disk 1, 2), for 20 s (poll() was called)",
         "  version 1: ready for 20 s, not wanted",
         "  version 2: loading for 20 s",
@@ -500,3 +583,11 @@ def test_versions_that_are_not_complete_are_listed() -> None:
     waiting = IncompleteVersion(3, "3", "it holds no file 'DONE' yet")
     diagnosis = Diagnosis("m", None, (), None, (), SourceStatus(incomplete=(waiting,)))
     assert "  '3' is not complete: it holds no file 'DONE' yet" in str(diagnosis).splitlines()
+
+
+@pytest.mark.parametrize("code", ReasonCode)
+def test_what_can_be_done_in_a_program_alone_is_told_as_that(code: ReasonCode) -> None:
+    remedy = ADVICE[code].remedy
+    by_program = re.search(r"core\.|servman\.|load_timeout|\w\(", remedy)
+    said = re.search(r"in a program|a program can", remedy)
+    assert by_program is None or (said is not None and 0 < said.start() < by_program.start())

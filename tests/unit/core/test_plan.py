@@ -19,6 +19,7 @@ from servman.reasons import Reason, ReasonCode
 from servman.resources import MAIN_MEMORY, Resource, ResourceAllocation
 from servman.sources import All, Latest, Specific
 from servman.testing.clock import WATCHDOG
+from servman.workers.options import Workers
 from tests.unit.core.rig import Rig, sid
 
 M = ModelConfig("m", "/m")
@@ -65,6 +66,15 @@ def test_a_changed_model_says_in_what() -> None:
     assert len(plan.differences) == 1
     assert plan.differences[0].startswith("version_policy: ")
     assert plan.interruption is None
+
+
+def test_other_workers_are_told_briefly_and_from_when_on() -> None:
+    isolated = ModelConfig("m", "/m", workers=Workers(2, log_dir="/logs"))
+    plan = of(M, isolated, {1: "/m/1"}, {1: "/m/1"})
+    assert parts(plan) == (Change.CHANGE, (), (1,), ())
+    assert plan.differences == (
+        "workers: None -> Workers(replicas=2, log_dir='/logs'), for what is loaded from then on",
+    )
 
 
 def test_one_that_stays_keeps_what_it_has() -> None:
@@ -204,6 +214,26 @@ def test_an_estimate_that_is_configured_counts_instead(rig: Rig) -> None:
     rig.loaders["n:1"] = sized(3)
     rig.serve()
     assert plan(rig, rig.model("n", memory_bytes=7)).memory.load == 7
+
+
+def test_what_a_loader_estimates_counts_for_each_process(rig: Rig) -> None:
+    rig.publish(1, 2, name="n")
+    rig.loaders |= {"n:1": sized(3), "n:2": sized(5)}
+    rig.serve()
+    workers = {2: Workers(2, num_parallel_workers=3)}
+    model = rig.model("n", version_policy=All(), workers=workers)
+    assert plan(rig, model).memory.load == 3 + 5 * 3
+    assert plan(rig, rig.model("n", memory_bytes=7, workers=Workers(2))).memory.load == 7
+
+
+def test_what_goes_gives_back_what_it_takes_as_it_is_configured_now(rig: Rig) -> None:
+    rig.publish(1)
+    rig.publish(1, name="elsewhere")
+    rig.loaders["m:1"] = sized(3)
+    rig.serve()
+    elsewhere = rig.model(base_path=str(rig.folder / "elsewhere"), workers=Workers(2))
+    memory = plan(rig, elsewhere).memory
+    assert (memory.load, memory.unload) == (6, 3)
 
 
 def test_what_cannot_be_estimated_is_told_and_counts_as_nothing(rig: Rig) -> None:

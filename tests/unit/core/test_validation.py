@@ -17,6 +17,7 @@ from servman.core.validation import check
 from servman.errors import InvalidArgumentError
 from servman.manager import ExponentialBackoff, ResourcePreservingPolicy
 from servman.sources import All, Latest, Specific, immediate, marker, settled
+from servman.workers.options import Workers
 
 FINE = ModelConfig("m", "/models/m")
 OPTIONS = ServerCoreOptions()
@@ -79,6 +80,10 @@ def model(**fields: Any) -> ModelConfig:
         {"required": False},
         {"memory_bytes": 0},
         {"logging": LoggingConfig("/log/m", 0.5)},
+        {"workers": Workers()},
+        {"workers": Workers(2, (0, 1), exclusive_devices=True, log=print)},
+        {"workers": {1: Workers(2), 2**63 - 1: Workers()}},
+        {"workers": {}},
     ],
     ids=str,
 )
@@ -115,7 +120,7 @@ def test_platforms_come_in_any_collection(platforms: Any) -> None:
         ({"base_path": "s3://bucket/m"}, "'s3://bucket/m' is an address and not an absolute path"),
         ({"base_path": "/m\0"}, "the base path '/m\\x00' holds a NUL character"),
         ({"base_path": Path("/m")}, "the base path PosixPath('/m') is no text; pass a str"),
-        ({"platform": "torch"}, "no platform is called 'torch'; register_platform() adds one to"),
+        ({"platform": "torch"}, "no platform is called 'torch'; there are "),
         ({"platform": ["x"]}, "no platform is called ['x']"),
         ({"version_policy": 3}, "3 is not a version policy; use Latest(n), All() or Specific(...)"),
         ({"version_policy": None}, "None is not a version policy"),
@@ -133,6 +138,21 @@ def test_platforms_come_in_any_collection(platforms: Any) -> None:
         ({"load_retry_interval": NAN}, "load_retry_interval must be seconds, 0 or more, not nan"),
         ({"load_retry_interval": -1}, "load_retry_interval must be seconds, 0 or more, not -1"),
         ({"load_retry_interval": "1"}, "load_retry_interval must be seconds, 0 or more, not '1'"),
+        ({"workers": 2}, "workers is 2; give a Workers, or a mapping of versions to that"),
+        ({"workers": [Workers()]}, "workers is [Workers()]; give a Workers, or a mapping"),
+        ({"workers": Workers(0)}, "workers.replicas must be an int of at least 1, not 0"),
+        (
+            {"workers": Workers(1, min_replicas=2)},
+            "workers.min_replicas is 2, and there are only 1",
+        ),
+        ({"workers": Workers(devices=(0, 0))}, "workers.devices names a device twice"),
+        ({"workers": {1: None}}, "workers[1] is None; give a Workers"),
+        ({"workers": {1: Workers(concurrency=0)}}, "workers[1].concurrency must be an int of at"),
+        (
+            {"workers": {-1: Workers()}},
+            "workers: not a version of servable 'm': -1; a version is an int",
+        ),
+        ({"workers": {"1": Workers()}}, "workers: "),
         ({"completeness": None}, "completeness is None, which does not tell what is complete; use"),
         ({"completeness": 3.0}, "completeness is 3.0, which does not tell what is complete"),
         ({"completeness": dict}, "completeness is <class 'dict'>, which does not tell"),
@@ -175,7 +195,7 @@ def test_two_models_of_one_name_are_told_wherever_they_stand() -> None:
 
 def test_a_platform_that_nobody_registered_is_told_with_those_that_there_are() -> None:
     found = fault(model(platform="torch"))
-    assert found.endswith("register_platform() adds one to python, tensorflow")
+    assert found.endswith("there are python, tensorflow, and what register_platform() adds")
 
 
 def test_a_label_on_what_the_policy_does_not_serve_is_told_with_what_it_serves() -> None:
@@ -303,7 +323,7 @@ def test_a_poll_interval_is_any_number_of_seconds(seconds: float) -> None:
     [
         ("python", "options.platforms is a text; write ('python',)"),
         (3, "options.platforms is 3; give the names of platforms, as a tuple"),
-        (("jax",), "options.platforms: no platform is called 'jax'; register_platform() adds"),
+        (("jax",), "options.platforms: no platform is called 'jax'; there are"),
     ],
 )
 def test_platforms_that_are_none_are_told_with_the_remedy(platforms: Any, text: str) -> None:

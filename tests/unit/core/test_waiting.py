@@ -20,6 +20,7 @@ from servman.ids import ServableId, ServableRequest
 from servman.loader import Loader
 from servman.monitor import WaitProgress, WaitResult
 from servman.reasons import ReasonCode
+from servman.state import ManagerState
 from servman.testing import FailingLoader
 from servman.testing.clock import WATCHDOG
 from tests.unit.core.rig import Rig, sid
@@ -77,6 +78,11 @@ def test_a_wait_for_nothing_in_particular_is_for_every_model_in_each_form(pair: 
     for wait in availabilities(pair.core):
         with pytest.raises(WaitTimeoutError, match="n"):
             wait(timeout=0)
+
+
+def test_a_mapping_of_states_is_refused_for_its_states_would_count_for_nothing(pair: Rig) -> None:
+    with pytest.raises(InvalidArgumentError):
+        pair.core.wait_until({"m:1": ManagerState.END}, timeout=0)
 
 
 def test_any_of_the_models_may_be_enough_in_each_form(pair: Rig) -> None:
