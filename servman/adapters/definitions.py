@@ -19,6 +19,31 @@ if TYPE_CHECKING:
 _INIT_SIGNATURES: Final = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 """Entries among the signatures that are no signatures: operations that the loader runs itself."""
 
+_FEW: Final = 256
+"""Operations of a small graph; the least that TensorFlow exports has some forty."""
+
+_CALLS: Final = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_LOOPS: Final = frozenset({"Enter", "RefEnter"})
+
+
+def is_small(graph: Any) -> bool:
+    """Return whether a run of a `tensorflow.GraphDef` is so short that another thread for it does not pay.
+
+    So it is with some hundred operations, what saves and restores included, and without loops and branches.
+    """
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    if sum(map(len, bodies)) > _FEW:
+        return False
+    return not any(_repeats(node) for nodes in bodies for node in nodes)
+
+
+def _repeats(node: Any) -> bool:
+    """Return whether *node* is part of a loop of TensorFlow 1, or runs functions otherwise than once each."""
+    if node.op in _CALLS:
+        return False
+    takes_function = any(one.HasField("func") or one.list.func for one in node.attr.values())
+    return takes_function or node.op in _LOOPS
+
 
 def signatures_of(graph: Any) -> Mapping[str, Signature]:
     """Return the signatures of a `MetaGraphDef`, by name."""

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 # What `tf.compat.v1.saved_model.loader.load` is made of. It does everything in one go, with nowhere to
 # give up, and parses the file twice.
 from tensorflow.python.saved_model import loader_impl
 
 from servman.adapters.bundle import INDEX_FILE, not_whole
-from servman.adapters.definitions import metadata_of, signatures_of
+from servman.adapters.definitions import is_small, metadata_of, signatures_of
 from servman.adapters.failures import load_failure
 from servman.errors import FailedPreconditionError, InvalidArgumentError
 
@@ -39,13 +40,16 @@ if TYPE_CHECKING:
 gc.collect()
 gc.freeze()
 
+_CALLERS_THREAD: Final = -1
+"""What TensorFlow takes for the number of a pool that is none."""
+
 _libc: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def open_session(
     files: VersionDirectory, options: SessionOptions, proceed: Callable[[], None]
-) -> tuple[Any, Mapping[str, Signature], SavedModelMetadata]:
-    """Load what lies in *files*; return its `tf.compat.v1.Session`, its signatures and its metadata.
+) -> tuple[Any, Mapping[str, Signature], SavedModelMetadata, config_pb2.RunOptions]:
+    """Load what lies in *files*; return its `tf.compat.v1.Session`, its signatures, its metadata, and how to run it.
 
     Blocks: until it is loaded.
 
@@ -99,13 +103,17 @@ def return_memory() -> None:
 
 def _filled(
     session: Any, files: VersionDirectory, options: SessionOptions, proceed: Callable[[], None]
-) -> tuple[Mapping[str, Signature], SavedModelMetadata]:
+) -> tuple[Mapping[str, Signature], SavedModelMetadata, config_pb2.RunOptions]:
     loader = loader_impl.SavedModelLoader(files.path)
     definition = _tagged(files, loader.saved_model.meta_graphs, options.tags)
     if faults := list(_missing_parts(files, definition)):
         raise not_whole(files, faults)
     _check_device(files, options.device)
-    told = signatures_of(definition), metadata_of(files.id, files.path, definition)
+    told = (
+        signatures_of(definition),
+        metadata_of(files.id, files.path, definition),
+        _run_options(definition, options),
+    )
     proceed()
     with session.graph.as_default(), session.graph.device(options.device or None):
         saver, _ = loader.load_graph(session.graph, options.tags)
@@ -115,6 +123,17 @@ def _filled(
     loader.run_init_ops(session, options.tags)
     proceed()
     return told
+
+
+def _run_options(definition: Any, options: SessionOptions) -> config_pb2.RunOptions:
+    """Return how runs go: of a small graph on the caller's thread, unless threads were asked for.
+
+    To hand it to a thread of TensorFlow's costs several times as much as the run itself, and TensorFlow's threads
+    look for more to do afterwards, which takes the processor from others. The runs of a graph that computes
+    longer may well use several threads at once.
+    """
+    inline = is_small(definition.graph_def) and not options.inter_op_parallelism_threads
+    return config_pb2.RunOptions(inter_op_thread_pool=_CALLERS_THREAD if inline else 0)
 
 
 def _tagged(files: VersionDirectory, graphs: Any, tags: tuple[str, ...]) -> Any:

@@ -48,7 +48,8 @@ class SavedModelAdapter(SourceAdapter[str, Loader]):
             "serve".
         intra_op_parallelism_threads: How many threads one operation may use. Like the next two options,
             TensorFlow takes it from the first session of the process. Default 0: TensorFlow decides.
-        inter_op_parallelism_threads: How many operations may run at once. Default 0: TensorFlow decides.
+        inter_op_parallelism_threads: How many operations may run at once. Default 0: TensorFlow decides; but
+            a graph that is so small that another thread does not pay runs on its caller's.
         per_process_gpu_memory_fraction: The share of each GPU's memory that the process may take. Default
             0: all of it, as TensorFlow does.
         device: Where operations go for which the graph names no device, such as "/gpu:1". A device that is

@@ -48,20 +48,24 @@ class SavedModelServable:
         id: The version.
         signatures: How it can be called, by name.
         metadata: What it tells of itself.
+        checks_inputs: That `predict` itself refuses what does not fit the signatures.
 
     Threads: any number at once; no lock is taken on the way of a request. `close` is the loader's.
     """
+
+    checks_inputs: Final = True
 
     def __init__(
         self,
         session: Any,
         signatures: Mapping[str, Signature],
         metadata: SavedModelMetadata,
+        run_options: config_pb2.RunOptions,
     ) -> None:
         self.id = metadata.id
         self.signatures = signatures
         self.metadata = metadata
-        self._live: _LiveSession | None = _LiveSession(session)
+        self._live: _LiveSession | None = _LiveSession(session, run_options)
 
     @classmethod
     def load(
@@ -265,8 +269,9 @@ class _LiveSession:
         calls: By the name of a signature, all of its outputs; under other keys, what else is asked for.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, run_options: config_pb2.RunOptions) -> None:
         self._session = session
+        self._run_options = run_options
         self.calls: dict[object, _Call] = {}  # no lock: a call may be prepared twice
 
     def prepared(
@@ -284,7 +289,7 @@ class _LiveSession:
         close_session(self._session)
 
     def _prepare(self, where: str, signature: Signature, outputs: tuple[str, ...]) -> Run:
-        options = config_pb2.CallableOptions()
+        options = config_pb2.CallableOptions(run_options=self._run_options)
         options.feed.extend(_dense_names(where, signature.inputs))
         options.fetch.extend(
             _dense_names(where, {name: signature.outputs[name] for name in outputs})

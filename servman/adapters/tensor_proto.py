@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from servman.errors import InvalidArgumentError, UnimplementedError
-from servman.protos import POOL
+from servman.protos import POOL, message_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_TensorProto = message_class("tensorflow.TensorProto")
+_TensorShapeProto: Any = message_class("tensorflow.TensorShapeProto")
 
 _STRING: Final = "DT_STRING"
 
@@ -74,8 +77,15 @@ _FIXED_SIZE: Final[Mapping[str, int]] = {
 }
 """The numbers of fields whose values lie in the message as they lie in an array."""
 
-_LARGE: Final = 256
-"""From how many values on it pays to hand them over as bytes."""
+_laid_out: Final = {
+    np.dtype(numpy_name).newbyteorder("<"): (_numbers_of_types[name], _FIXED_SIZE[field])
+    for name, (numpy_name, field) in _TYPES.items()
+    if field in _FIXED_SIZE
+}
+"""For the arrays whose bytes are those of such a field: the number of their type, and that of the field."""
+
+_SHORT: Final = 64
+"""Bytes of a shape that is remembered: to read it costs more than all the rest."""
 
 _MOST_FILLED: Final = 2**26
 """Bytes of an array that a message may ask for without having brought them."""
@@ -95,34 +105,45 @@ def as_array(where: str, proto: Any) -> np.ndarray[Any, Any]:
         InvalidArgumentError: Type, shape and values contradict each other.
         UnimplementedError: No array can hold the type.
     """
-    # A small model takes 20 us, so what is as usual goes through here at once: whole, and of a type whose
-    # every value can be in the field.
+    # A small model takes 20 us, so what is as usual goes through here at once: whole, not empty (such a shape may
+    # be none that an array can have), and of a type whose every value can be in the field.
     usual = _usual.get(proto.dtype)
-    if usual is not None:
-        dtype, field = usual
-        values, shape = getattr(proto, field), proto.tensor_shape
-        sizes = [axis.size for axis in shape.dim]
-        if sizes == [len(values)] and not proto.tensor_content and not shape.unknown_rank:
-            return np.array(values[:], dtype)
+    if usual is not None and len(shape := proto.tensor_shape.SerializeToString()) <= _SHORT:
+        (dtype, field), (sizes, count) = usual, _layout(shape)
+        if content := proto.tensor_content:
+            if len(content) == count * dtype.itemsize:
+                return np.frombuffer(content, dtype).reshape(sizes)
+        elif len(values := getattr(proto, field)) == count > 0:
+            return np.fromiter(values, dtype, count).reshape(sizes)
     return _as_any_array(where, proto)
 
 
+@functools.lru_cache(1024)
+def _layout(shape: bytes) -> tuple[tuple[int, ...], int]:
+    """Return the sizes in a serialised `tensorflow.TensorShapeProto`, and how many values they are; -1: unknown."""
+    try:
+        sizes = _shape(_TensorShapeProto.FromString(shape))
+    except ValueError:
+        return (), -1
+    return sizes, math.prod(sizes)
+
+
 def _as_any_array(where: str, proto: Any) -> np.ndarray[Any, Any]:
-    type_name = _type_names.get(proto.dtype, f"number {proto.dtype}")
-    if type_name != _STRING and type_name not in _TYPES:
-        raise UnimplementedError(f"{where}: a tensor of type {type_name} cannot become an array")
+    name = type_name(proto.dtype)
+    if name != _STRING and name not in _TYPES:
+        raise UnimplementedError(f"{where}: a tensor of type {name} cannot become an array")
     try:
         shape = _shape(proto.tensor_shape)
-        if proto.tensor_content and type_name != _STRING:
-            return np.frombuffer(proto.tensor_content, _dtype(_TYPES[type_name][0])).reshape(shape)
-        values = _strings(proto) if type_name == _STRING else _numbers(proto, *_TYPES[type_name])
+        if proto.tensor_content and name != _STRING:
+            return np.frombuffer(proto.tensor_content, _dtype(_TYPES[name][0])).reshape(shape)
+        values = _strings(proto) if name == _STRING else _numbers(proto, *_TYPES[name])
         return _filled(values, math.prod(shape)).reshape(shape)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise InvalidArgumentError(f"{where}: a tensor of type {type_name}: {error}") from None
+        raise InvalidArgumentError(f"{where}: a tensor of type {name}: {error}") from None
 
 
 def write_array(
-    where: str, array: np.ndarray[Any, Any], proto: Any, *, packed: bool = False
+    where: object, array: np.ndarray[Any, Any], proto: Any, *, packed: bool = False
 ) -> None:
     """Write *array* into the empty `tensorflow.TensorProto` *proto*.
 
@@ -136,6 +157,12 @@ def write_array(
     Raises:
         UnimplementedError: TensorFlow has no such type, or no such strings.
     """
+    array = _native(array)
+    laid_out = None if packed else _laid_out.get(array.dtype)
+    if laid_out is not None:
+        content = array.tobytes()
+        proto.MergeFromString(_head(*laid_out, array.shape, len(content)) + content)
+        return
     found = _field_of(array.dtype)
     if found is None:
         raise UnimplementedError(f"{where}: TensorFlow has no type for an array of {array.dtype}")
@@ -148,15 +175,20 @@ def write_array(
     if type_name == _STRING:
         proto.string_val.extend(_as_bytes(where, one) for one in array.ravel().tolist())
     elif packed:
-        proto.tensor_content = _native(array).tobytes()
+        proto.tensor_content = array.tobytes()
     else:
-        _write_numbers(_native(array).ravel(), field, proto)
+        _write_numbers(array.ravel(), field, proto)
 
 
 def type_number(dtype: np.dtype | None) -> int:
     """Return the number that TensorFlow gives the type; None is that of strings, 0 is one that it has not."""
     found = (_STRING, "") if dtype is None else _field_of(dtype)
     return 0 if found is None else _numbers_of_types[found[0]]
+
+
+def type_name(number: int) -> str:
+    """Return what TensorFlow calls the type of that number."""
+    return _type_names.get(number, f"number {number}")
 
 
 def _write_numbers(values: np.ndarray[Any, Any], field: str, proto: Any) -> None:
@@ -166,21 +198,24 @@ def _write_numbers(values: np.ndarray[Any, Any], field: str, proto: Any) -> None
         values = values.astype(np.int32)
     if field == "float8_val":
         proto.float8_val = values.tobytes()
-    elif field in _FIXED_SIZE and len(values) >= _LARGE:
-        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        proto.MergeFromString(_packed_field(_FIXED_SIZE[field], little.tobytes()))
     else:
         getattr(proto, field).extend(values.tolist())
 
 
-def _packed_field(number: int, content: bytes) -> bytes:
-    """Return a field of a message as it is sent: its number and kind, how long it is, and what is in it."""
-    header, length = bytearray([number << 3 | 2]), len(content)
+@functools.lru_cache
+def _head(type_number: int, field: int, shape: tuple[int, ...], length: int) -> bytes:
+    """Return what of a `tensorflow.TensorProto`, as it is sent, comes before the *length* bytes of its *field*."""
+    proto = _TensorProto(dtype=type_number)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    head = bytearray(proto.SerializeToString())
+    head.append(field << 3 | 2)
     while length > 0x7F:  # noqa: PLR2004 -- seven bits in each byte, the eighth says that more follow
-        header.append(length & 0x7F | 0x80)
+        head.append(length & 0x7F | 0x80)
         length >>= 7
-    header.append(length)
-    return bytes(header) + content
+    head.append(length)
+    return bytes(head)
 
 
 def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -192,7 +227,7 @@ def _field_of(dtype: np.dtype) -> tuple[str, str] | None:
     return (_STRING, "string_val") if dtype.kind in "OSU" else _written.get(dtype.name)
 
 
-def _as_bytes(where: str, element: object) -> bytes:
+def _as_bytes(where: object, element: object) -> bytes:
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
@@ -21,6 +21,18 @@ _KINDS = {"b": "b", "i": "iuf", "u": "iuf", "f": "iuf", "c": "iufc"}
 
 _SMALL_KINDS = {"bfloat": "f", "float": "f", "int": "i", "uint": "u"}
 """Kinds by how the name begins, also for the small types that are no numbers to numpy."""
+
+
+@final
+class Place(NamedTuple):
+    """What an error is about. Each prediction has some, and hardly any its text, so that is made when it is needed."""
+
+    owner: object
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}, {self.kind} {self.name!r}"
 
 
 def chosen_signature(
@@ -45,7 +57,7 @@ def chosen_signature(
 
 
 def chosen_outputs(
-    where: str, signature: Signature, output_filter: Collection[str] | None
+    where: object, signature: Signature, output_filter: Collection[str] | None
 ) -> tuple[str, ...]:
     """Return the names of the outputs to compute, in the order of the signature.
 
@@ -67,7 +79,7 @@ def chosen_outputs(
     return tuple(name for name in signature.outputs if not wanted or name in wanted)
 
 
-def _output_names(where: str, output_filter: Collection[str] | None) -> tuple[str, ...]:
+def _output_names(where: object, output_filter: Collection[str] | None) -> tuple[str, ...]:
     if output_filter is None:
         return ()
     if isinstance(output_filter, str):
@@ -87,7 +99,9 @@ def _output_names(where: str, output_filter: Collection[str] | None) -> tuple[st
     return names
 
 
-def checked_inputs(where: str, signature: Signature, inputs: object) -> list[np.ndarray[Any, Any]]:
+def checked_inputs(
+    where: object, signature: Signature, inputs: object
+) -> list[np.ndarray[Any, Any]]:
     """Return the inputs as arrays that fit the signature, in its order.
 
     Anything that has an element type of its own, such as an ndarray, must have that of the signature
@@ -120,7 +134,7 @@ def checked_inputs(where: str, signature: Signature, inputs: object) -> list[np.
     return arrays
 
 
-def _named(where: str, signature: Signature, inputs: object) -> Mapping[str, object]:
+def _named(where: object, signature: Signature, inputs: object) -> Mapping[str, object]:
     wanted, defaults = signature.inputs, signature.defaults
     if not isinstance(inputs, Mapping):
         inputs = {_only_input(where, signature): inputs}
@@ -140,7 +154,7 @@ def _named(where: str, signature: Signature, inputs: object) -> Mapping[str, obj
     )
 
 
-def _only_input(where: str, signature: Signature) -> str:
+def _only_input(where: object, signature: Signature) -> str:
     """Return the name of the input that has to be given, where there is one."""
     required = [name for name in signature.inputs if name not in signature.defaults]
     names = required or list(signature.inputs)

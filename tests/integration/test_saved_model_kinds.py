@@ -215,3 +215,54 @@ def test_a_platform_of_ones_own_loads_with_other_tags(everything: Path) -> None:
     model: Any = loader.load(LoadContext(M1))
     assert sorted(model.metadata.tags) == ["serve", "tpu"]
     loader.unload(model)
+
+
+def runs_on_the_callers_thread(path: Path, options: SessionOptions) -> bool:
+    loader = SavedModelLoader(M1, str(path), options)
+    model: Any = loader.load(CONTEXT)
+    try:
+        return bool(model._live._run_options.inter_op_thread_pool < 0)
+    finally:
+        loader.unload(model)
+
+
+def test_a_small_graph_runs_on_its_callers_thread_unless_threads_were_asked_for(
+    module_model: Path,
+) -> None:
+    assert runs_on_the_callers_thread(module_model, SessionOptions())
+    assert not runs_on_the_callers_thread(
+        module_model, SessionOptions(inter_op_parallelism_threads=2)
+    )
+
+
+def test_a_graph_is_small_that_has_few_operations_and_no_loop(tf: Any) -> None:
+    from servman.adapters.definitions import is_small  # noqa: PLC0415 -- imports TensorFlow
+
+    def graph_of(function: Any) -> Any:
+        takes = [tf.TensorSpec([3], tf.float32)]
+        return tf.function(function, input_signature=takes).get_concrete_function().graph
+
+    def twice_and_one(x: Any) -> Any:
+        return tf.function(lambda y: y * 2.0)(x) + 1.0
+
+    def many(x: Any) -> Any:
+        for _ in range(150):
+            x = x + 1.0
+        return x
+
+    def loop(x: Any) -> Any:
+        return tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, lambda y: y + 1.0, [x])
+
+    def inner_loop(x: Any) -> Any:
+        return tf.function(loop)(x)
+
+    verdicts = [
+        is_small(graph_of(one).as_graph_def()) for one in (twice_and_one, many, loop, inner_loop)
+    ]
+    assert verdicts == [True, False, False, False]
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        v1.disable_control_flow_v2()
+        v1.while_loop(lambda i: i < 9, lambda i: i + 1, [v1.constant(0)])
+        v1.enable_control_flow_v2()
+    assert not is_small(graph.as_graph_def())

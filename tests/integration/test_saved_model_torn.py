@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import re
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from servman.core import ModelConfig, ServerConfig, ServerCore, ServerCoreOptions
 from servman.errors import FailedPreconditionError, LoadCancelledError, ServmanError
-from servman.loader import LoadContext
+from servman.loader import CancelEvent, LoadContext
 from servman.state import ManagerState, ServableState
 from servman.testing.clock import WATCHDOG
 from tests.integration.saved_models import CONTEXT, M1, load_error, loader_of, save_with_everything
@@ -115,7 +114,7 @@ def next_state(states: queue.SimpleQueue[ServableState], wanted: ManagerState) -
     return state
 
 
-class _GivenUp(threading.Event):
+class _GivenUp(CancelEvent):
     """Set at the n-th look."""
 
     def __init__(self, at: int) -> None:

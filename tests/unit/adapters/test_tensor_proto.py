@@ -106,11 +106,14 @@ def test_no_value_stands_for_zeros() -> None:
         (proto("DT_FLOAT", (1,), float_val=[1, 2]), "2 values where its shape has room for 1"),
         (proto("DT_STRING", (0,), string_val=[b"a"]), "1 values where"),
         (proto("DT_FLOAT", (-1,), float_val=[1]), "its shape is not known"),
+        (proto("DT_FLOAT", (-1, -2), float_val=[1, 2]), "its shape is not known"),
+        (proto("DT_FLOAT", (-1, -2), tensor_content=bytes(8)), "its shape is not known"),
         (proto("DT_FLOAT", (2,), tensor_content=b"1234567"), "DT_FLOAT: .*size"),
         (proto("DT_FLOAT", (2,), tensor_content=b"1234"), "DT_FLOAT: .*shape"),
         (proto("DT_STRING", tensor_content=b"\1\1ab"), "not as tensor_content"),
         (proto("DT_INT8", int_val=[1, 300]), "300 out of bounds"),
         (proto("DT_FLOAT", (2**40, 2**40)), "DT_FLOAT: "),
+        (proto("DT_FLOAT", (0, 2**62, 2**62)), "DT_FLOAT: .*too big"),
     ],
 )
 def test_a_tensor_that_contradicts_itself_is_an_invalid_argument(made: Any, text: str) -> None:
