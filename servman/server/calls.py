@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from servman.clock import Clock
+    from servman.ids import ServableId
+
 _MOST_MARGIN: Final = 0.25
+_LEAST_MARGIN: Final = 0.02
 _SHARE: Final = 0.1
-"""How much of a call's time is kept for the way back of its answer: this share, and at most so many seconds."""
+"""How much of a call's time is kept for the way back of its answer: this share, within these seconds."""
 
 _LONGEST: Final = 365 * 86_400.0
 """Seconds; a deadline beyond is none: gRPC tells one of a time that it cannot hold, where there is none."""
@@ -62,7 +66,7 @@ class WaitingRoom:
             if len(self._ends) >= self._limit:
                 raise ResourceExhaustedError(
                     f"{self._limit} calls are waiting already, which is the most that this server lets wait;"
-                    " try again later, or raise its limit"
+                    " try again later, or raise its max_waiting_calls"
                 )
             self._ends[place] = end
             if cancel is not None:
@@ -99,12 +103,29 @@ class WaitingRoom:
 class Call:
     """One call.
 
-    Threads: that of the call.
+    Args:
+        context: What grpc knows of it.
+        room: Where it may wait.
+        name: The method, for people.
+
+    Attributes:
+        until: The instant until which what it calls may take; None: as long as it takes. Set by `due`.
+        servable: What it is busy with, once that is known.
+        threads: How many there are, while it waits for one of them; else 0.
+
+    Threads: that of the call; `lateness` also another.
     """
 
-    def __init__(self, context: grpc.ServicerContext, room: WaitingRoom) -> None:
+    def __init__(
+        self, context: grpc.ServicerContext, room: WaitingRoom, name: str = "the call"
+    ) -> None:
         self.context: Final = context
         self._room = room
+        self._name = name
+        self._time = 0.0  # seconds that `due` has left it
+        self.until: float | None = None
+        self.servable: ServableId | None = None
+        self.threads = 0
 
     def timeout(self, wanted: float = 0.0) -> float | None:
         """Return how many seconds there are to wait, so that the answer is back before the call's deadline.
@@ -122,10 +143,39 @@ class Call:
         remaining: float | None = self.context.time_remaining()
         limits = []
         if remaining is not None and remaining < _LONGEST:
-            limits.append(remaining - min(_MOST_MARGIN, remaining * _SHARE))
+            limits.append(remaining - _margin(remaining))
         if 0 < wanted < _LONGEST:
             limits.append(wanted)
         return min(limits, default=None)
+
+    def due(self, clock: Clock) -> float | None:
+        """Return the instant at which somebody else answers if it has not ended; None where it may last for ever.
+
+        That is later than what waits within its `timeout` takes.
+        """
+        remaining: float | None = self.context.time_remaining()
+        if remaining is None or remaining > _LONGEST:
+            return None
+        # Every prediction comes through here, nearly always with more time than that.
+        margin = _MOST_MARGIN if remaining > _MOST_MARGIN / _SHARE else _margin(remaining)
+        self._time = remaining - margin / 2
+        due = clock.monotonic() + self._time
+        self.until = due - margin / 2
+        return due
+
+    def lateness(self) -> str:
+        """Return what is said of it at that instant."""
+        if self.threads:
+            return (
+                f"{self._name} found no free thread within {self._time:.3f} s, which is nearly all that its"
+                f" deadline left: all {self.threads} are busy; allow it more time, or raise the server's"
+                " num_threads (--grpc_max_threads)"
+            )
+        busy = "" if self.servable is None else f" of {self.servable}"
+        return (
+            f"{self._name}{busy} did not end within {self._time:.3f} s, which is nearly all that its"
+            " deadline left when a thread took it up; allow it more time, or find out what holds it up"
+        )
 
     @contextlib.contextmanager
     def waiting(self, end: Callable[[], object], *, streams: bool = False) -> Iterator[None]:
@@ -156,6 +206,13 @@ class Call:
 
 
 def _ignored(_: object) -> None: ...
+
+
+def _margin(remaining: float) -> float:
+    """Return how many of the *remaining* seconds are kept for the way back."""
+    if remaining < 2 * _LEAST_MARGIN:
+        return remaining / 2
+    return min(_MOST_MARGIN, max(_LEAST_MARGIN, remaining * _SHARE))
 
 
 def stopping() -> ClosedError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from servman.core.config_message import from_message
 from servman.core.config_writing import write_message
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from servman.core import Diagnosis, ModelOutcome, Readiness, ServerConfig
     from servman.reasons import Reason
     from servman.state import ServableState
+    from servman.worker_state import WorkerSnapshot
+
+_MOST: Final = 2**31 - 1
+"""What an int32 can hold."""
 
 
 def config_from(message: Any) -> ServerConfig:
@@ -51,6 +55,11 @@ def write_reason(reason: Reason, message: Any) -> None:
     """Fill the empty `Reason` *message*."""
     message.code = reason.code.value
     message.text = readable(reason.text)
+    attempts, retry_in = reason.facts.get("attempts"), reason.facts.get("retry_in")
+    if isinstance(attempts, int):
+        message.attempts = min(attempts, _MOST)
+    if isinstance(retry_in, float):
+        message.retry_in = retry_in
 
 
 def write_state(state: ServableState, message: Any) -> None:
@@ -86,6 +95,23 @@ def write_diagnosis(
         message.labels[label] = version
     if diagnosis.reason is not None:
         write_reason(diagnosis.reason, message.reason)
+    for one in diagnosis.versions:
+        for worker in one.workers:
+            write_worker(worker, message.workers[one.id.version].workers.add())
+
+
+def write_worker(worker: WorkerSnapshot, message: Any) -> None:
+    """Fill the empty `Worker` *message*."""
+    message.index, message.kind = worker.index, worker.kind
+    message.state, message.since = worker.state.value, worker.since
+    message.restarts, message.running = worker.restarts, worker.running
+    message.log_path = readable(worker.log_path or "")
+    for name in ("device", "pid", "due"):
+        known = getattr(worker, name)
+        if known is not None:
+            setattr(message, name, known)
+    if worker.error is not None:
+        write_status(worker.error, message.error)
 
 
 def write_outcome(outcome: ModelOutcome, message: Any) -> None:

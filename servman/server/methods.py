@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 import grpc
 
+from servman.deadline import deadline_at
 from servman.server.calls import Call, WaitingRoom
 from servman.server.statuses import parsed, status_of
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from servman.server.access import Gate
+    from servman.server.deadlines import Deadlines
     from servman.threads import WorkerExecutor
 
 
@@ -68,12 +70,16 @@ class Dispatch:
         room: Where calls wait.
         gate: Who may call.
         waiting: Runs the methods that wait.
+        deadlines: Answers calls that do not end in time.
     """
 
-    def __init__(self, room: WaitingRoom, gate: Gate, waiting: WorkerExecutor) -> None:
+    def __init__(
+        self, room: WaitingRoom, gate: Gate, waiting: WorkerExecutor, deadlines: Deadlines
+    ) -> None:
         self._room = room
         self._gate = gate
         self._waiting = waiting
+        self._deadlines = deadlines
 
     def handlers(self, methods: Iterable[Method]) -> list[grpc.GenericRpcHandler]:
         """Return a handler for each service."""
@@ -98,13 +104,22 @@ class Dispatch:
 
     def _unary(self, method: Method) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def behaviour(data: bytes, context: grpc.ServicerContext) -> bytes:
+            call = Call(context, self._room, method.name)
+            self._deadlines.begin(call)
             try:
                 self._gate.check(method, context)
                 request = parsed(method.request, data)
-                answer: Message = method.answer(request, Call(context, self._room))
+                answer: Message
+                if call.until is None:
+                    answer = method.answer(request, call)
+                else:  # whatever passes it on, to a process of workers say, keeps to it
+                    with deadline_at(call.until):
+                        answer = method.answer(request, call)
                 return answer.SerializeToString()
             except BaseException as error:  # noqa: BLE001 -- grpc would leave the caller without an answer
                 code, text = status_of(method.path, error)
+            finally:
+                self._deadlines.end(call)
             return context.abort(code, text)
 
         return behaviour

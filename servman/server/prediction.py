@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from servman.adapters.signatures import CLASSIFY_METHOD, REGRESS_METHOD
 from servman.adapters.tensor_proto import write_array
+from servman.adapters.tensors import Place
 from servman.errors import InvalidArgumentError, UnimplementedError
 from servman.protos import message_class
 from servman.server import inference, lookup
@@ -67,21 +68,25 @@ class PredictionService:
             for name, (request, answer) in table.items()
         ]
 
-    def predict(self, request: Any, _: Call) -> Any:
+    def predict(self, request: Any, call: Call) -> Any:
         """Run a model once."""
         with self._handle(request) as handle:
+            version = call.servable = handle.id
             outputs = inference.predict(handle, request)
             response = _PredictResponse()
+            written = response.outputs
             for name, array in outputs.items():
-                where = f"{handle.id}, output {name!r}"
-                write_array(where, array, response.outputs[name], packed=self._packed)
-            lookup.write_spec(handle.id, request.model_spec, response.model_spec)
+                write_array(
+                    Place(version, "output", name), array, written[name], packed=self._packed
+                )
+            lookup.write_spec(version, request.model_spec, response.model_spec)
             self._log.note("predict", handle, request, response)
         return response
 
-    def classify(self, request: Any, _: Call) -> Any:
+    def classify(self, request: Any, call: Call) -> Any:
         """Give labels and scores for each example."""
         with self._handle(request) as handle:
+            call.servable = handle.id
             found = inference.on_examples(handle, "classify", request)
             response = _ClassificationResponse()
             _write_classes(found, response.result)
@@ -89,9 +94,10 @@ class PredictionService:
             self._log.note("classify", handle, request, response)
         return response
 
-    def regress(self, request: Any, _: Call) -> Any:
+    def regress(self, request: Any, call: Call) -> Any:
         """Give a number for each example."""
         with self._handle(request) as handle:
+            call.servable = handle.id
             found = inference.on_examples(handle, "regress", request)
             response = _RegressionResponse()
             _write_numbers(found, response.result)
@@ -99,10 +105,11 @@ class PredictionService:
             self._log.note("regress", handle, request, response)
         return response
 
-    def multi_inference(self, request: Any, _: Call) -> Any:
+    def multi_inference(self, request: Any, call: Call) -> Any:
         """Do several of these on the same examples."""
         tasks = _checked_tasks(request)
         with lookup.handle_on(self._core, tasks[0].model_spec) as handle:
+            call.servable = handle.id
             found = inference.on_examples(handle, "multi_inference", request)
             response = _MultiInferenceResponse()
             for task, one in zip(tasks, found, strict=True):
@@ -112,7 +119,7 @@ class PredictionService:
             self._log.note("multi_inference", handle, request, response)
         return response
 
-    def get_model_metadata(self, request: Any, _: Call) -> Any:
+    def get_model_metadata(self, request: Any, call: Call) -> Any:
         """Tell the signatures of a model."""
         if not request.metadata_field:
             raise InvalidArgumentError(
@@ -122,6 +129,7 @@ class PredictionService:
             if field != _SIGNATURE_DEF:
                 raise InvalidArgumentError(f"Metadata field {field} is not supported")
         with self._handle(request) as handle:
+            call.servable = handle.id
             response = _GetModelMetadataResponse()
             response.model_spec.name = handle.id.name
             response.model_spec.version.value = handle.id.version

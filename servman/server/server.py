@@ -13,7 +13,9 @@ from servman.errors import ClosedError, FailedPreconditionError
 from servman.forks import watch
 from servman.log import Log
 from servman.server.access import Gate
+from servman.server.bindable import is_served, why_not
 from servman.server.calls import WaitingRoom
+from servman.server.deadlines import Deadlines
 from servman.server.health import Health
 from servman.server.methods import Dispatch
 from servman.server.model_service import ModelService
@@ -66,6 +68,7 @@ class ModelServer:
             WorkerPool("grpc", self._options.num_threads, self._clock),
             WorkerPool("grpc-waiting", self._options.max_waiting_calls + _REFUSING, self._clock),
         )
+        self._deadlines = Deadlines(self._clock, self._room, self._pools[0])
         self._log = EventLog(core, self._options.watch_capacity, self._clock)
         self._request_log = RequestLog(core, self._clock)
         self._lock = threading.Lock()  # guards the next
@@ -113,13 +116,16 @@ class ModelServer:
             raise ClosedError("the server was stopped; make a new one")
 
     def _started(self) -> grpc.Server:
-        calls, waiting = (WorkerExecutor(pool) for pool in self._pools)
+        calls = WorkerExecutor(self._pools[0], self._deadlines.wait)
+        waiting = WorkerExecutor(self._pools[1])
         gate = Gate(self._options.token, self._options.authorize)
+        dispatch = Dispatch(self._room, gate, waiting, self._deadlines)
         self._log.start()
         self._request_log.start()
+        self._deadlines.start()
         server = grpc.server(
             calls,
-            handlers=Dispatch(self._room, gate, waiting).handlers(self._methods()),
+            handlers=dispatch.handlers(self._methods()),
             options=self._arguments(),
             maximum_concurrent_rpcs=self._options.max_concurrent_calls,
         )
@@ -159,12 +165,13 @@ class ModelServer:
                 self._room.break_off()
             finished = stopped.wait(max(0.0, deadline - self._clock.monotonic()))
             self._server.wait_for_termination()
+        self._deadlines.close()
         for pool in self._pools:
             pool.close()
         deadline = max(deadline, self._clock.monotonic() + _LEAST)
         for pool in self._pools:
             finished = pool.join(deadline) and finished
-        self._request_log.close(deadline)
+        self._request_log.close(self._clock.monotonic() + _LEAST)
         return finished
 
     def __enter__(self) -> Self:
@@ -205,12 +212,12 @@ class ModelServer:
         if self._options.tls is not None:
             credentials = self._options.tls.credentials()
             bind = functools.partial(server.add_secure_port, server_credentials=credentials)
+        if is_served(address):
+            raise _unusable(address, "a server listens there already")
         try:
             return bind(address)
         except RuntimeError as error:
-            raise FailedPreconditionError(
-                f"cannot listen on {address}: {error}; is the address right, and no other server there?"
-            ) from None
+            raise _unusable(address, why_not(address) or str(error)) from None
 
 
 def start_server(core: ServerCore, options: ServerOptions | None = None) -> ModelServer:
@@ -218,6 +225,12 @@ def start_server(core: ServerCore, options: ServerOptions | None = None) -> Mode
     server = ModelServer(core, options)
     server.start()
     return server
+
+
+def _unusable(address: str, why: str) -> FailedPreconditionError:
+    return FailedPreconditionError(
+        f"cannot listen on {address}: {why}; is the address right, and no other server there?"
+    )
 
 
 def _with_port(address: str, port: int) -> str:

@@ -6,7 +6,8 @@ import queue
 import secrets
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from servman.clock import deadline_after
 from servman.protos import message_class
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from servman.events import Event
     from servman.ids import ServableId
     from servman.server.calls import Call
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _WatchResponse = message_class("servman.v1.WatchResponse")
 
@@ -51,10 +55,11 @@ class EventLog:
         self.life: Final = secrets.token_hex(8)
         self._core = core
         self._clock = clock
-        self._changed = threading.Condition(threading.Lock())  # guards the three below
+        self._changed = threading.Condition(threading.Lock())  # guards the four below
         self._events: deque[Event] = deque(maxlen=capacity)
         self._number = 0  # of the last event
-        self._live: dict[ServableId, ServableState] = {}  # as of the last event
+        self._standing = _Standing()  # as of the last event
+        self._waiting = 0  # how many wait for the next one
         self._news: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False is the last
         self._thread: Thread | None = None
 
@@ -64,21 +69,19 @@ class EventLog:
         self._core.event_bus.attach(self)
         with self._changed:
             # What was there before. The monitor is told of everything first, and reading it takes no lock.
-            for versions in self._core.monitor.get_live_states().values():
-                for state in versions.values():
-                    self._live.setdefault(state.id, state)
+            monitor = self._core.monitor
+            for versions in monitor.get_live_states().values():
+                self._standing.note(*versions.values())
+            self._standing.note(*monitor.get_aspirations().values(), *monitor.get_labels().values())
 
     def record(self, event: Event) -> None:
         """Keep *event*; called by the bus. Whoever waits for it is woken on another thread."""
         with self._changed:
             self._events.append(event)
             self._number += 1
-            if isinstance(event, ServableState):
-                if event.manager_state is ManagerState.END:
-                    self._live.pop(event.id, None)
-                else:
-                    self._live[event.id] = event
-        if self._news.empty():  # else all are woken later than now anyway
+            self._standing.note(event)
+            waited_for = self._waiting > 0
+        if waited_for and self._news.empty():  # else all are woken later than now anyway
             self._news.put(True)  # noqa: FBT003 -- there is news
 
     def close(self) -> None:
@@ -106,7 +109,11 @@ class EventLog:
             while self._number <= number and not call.ended:
                 if deadline is not None and self._clock.monotonic() >= deadline:
                     break
-                self._clock.wait_until(self._changed, deadline)
+                self._waiting += 1
+                try:
+                    self._clock.wait_until(self._changed, deadline)
+                finally:
+                    self._waiting -= 1
             found = self._number
         if call.ended:
             raise call.over()
@@ -130,8 +137,8 @@ class EventLog:
             while True:
                 found = self._after(position)
                 if found is None:
-                    position, states = self._standing()
-                    yield self._snapshot(position, states, names)
+                    position, standing = self._stands()
+                    yield self._snapshot(position, standing, names)
                     continue
                 for event in found:
                     position += 1
@@ -148,13 +155,11 @@ class EventLog:
                 return None
             return [self._events[at - pending] for at in range(min(pending, _BATCH))]
 
-    def _standing(self) -> tuple[int, dict[ServableId, ServableState]]:
+    def _stands(self) -> tuple[int, _Standing]:
         with self._changed:
-            return self._number, dict(self._live)
+            return self._number, self._standing.copy()
 
-    def _snapshot(
-        self, number: int, live: dict[ServableId, ServableState], names: frozenset[str]
-    ) -> Any:
+    def _snapshot(self, number: int, standing: _Standing, names: frozenset[str]) -> Any:
         """Return how everything stood after the event *number*, with what the monitor remembers of what has ended."""
         response = _WatchResponse(server=self.life, number=number)
         response.snapshot.SetInParent()
@@ -164,10 +169,15 @@ class EventLog:
             for state in versions.values()
             if state.manager_state is ManagerState.END
         }
-        states = {**ended, **live}
+        states = {**ended, **standing.live}
         for one in sorted(states):
             if not names or one.name in names:
                 write_state(states[one], response.snapshot.states.add())
+        for name in sorted(names or standing.aspirations.keys() | standing.labels.keys()):
+            if name in standing.aspirations:
+                _write_aspiration(standing.aspirations[name], response.snapshot.aspirations.add())
+            if name in standing.labels:
+                _write_labels(standing.labels[name], response.snapshot.labels.add())
         return response
 
     def _response(self, number: int, event: Event) -> Any:
@@ -176,17 +186,57 @@ class EventLog:
             case ServableState():
                 write_state(event, response.state)
             case StreamAspiration():
-                response.aspiration.name = event.name
-                response.aspiration.versions.extend(sorted(event.versions))
+                _write_aspiration(event, response.aspiration)
             case StreamLabels():
-                response.labels.name = event.name
-                response.labels.wanted.update(event.wanted)
-                response.labels.targets.update(event.targets)
+                _write_labels(event, response.labels)
         return response
 
     def _wake_all(self) -> None:
         while self._clock.receive(self._news, None) is not False:
             self.wake()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How everything stands after one event: what has ended, and what is empty, is not there."""
+
+    live: dict[ServableId, ServableState] = field(default_factory=dict)
+    aspirations: dict[str, StreamAspiration] = field(default_factory=dict)
+    labels: dict[str, StreamLabels] = field(default_factory=dict)
+
+    def note(self, *events: Event) -> None:
+        for event in events:
+            match event:
+                case ServableState():
+                    lasts = event.manager_state is not ManagerState.END
+                    _put(self.live, event.id, event, lasts=lasts)
+                case StreamAspiration():
+                    _put(self.aspirations, event.name, event, lasts=bool(event.versions))
+                case StreamLabels():
+                    lasts = bool(event.wanted or event.targets)
+                    _put(self.labels, event.name, event, lasts=lasts)
+
+    def copy(self) -> _Standing:
+        return _Standing(dict(self.live), dict(self.aspirations), dict(self.labels))
+
+
+def _put(table: dict[K, V], key: K, value: V, *, lasts: bool) -> None:
+    if lasts:
+        table[key] = value
+    else:
+        table.pop(key, None)
+
+
+def _write_aspiration(aspiration: StreamAspiration, message: Any) -> None:
+    message.name = aspiration.name
+    message.versions.extend(sorted(aspiration.versions))
+
+
+def _write_labels(labels: StreamLabels, message: Any) -> None:
+    message.name = labels.name
+    message.wanted.update(labels.wanted)
+    message.targets.update(labels.targets)
 
 
 def _name(event: Event) -> str:

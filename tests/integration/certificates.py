@@ -10,11 +10,13 @@ _OPENSSL: Final = "openssl"
 
 
 def make_authority(folder: Path) -> None:
-    """Write "ca.pem", and with it "server.pem" for localhost and "client.pem", each with a ".key"."""
+    """Write "ca.pem", and with it "server.pem" for this machine and "client.pem", each with a ".key"."""
     _run(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
     for name, subject in (("server", "/CN=localhost"), ("client", "/CN=deployer")):
         _run(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        (folder / f"{name}.ext").write_text(f"subjectAltName=DNS:{subject.removeprefix('/CN=')}\n")
+        names = f"DNS:{subject.removeprefix('/CN=')}"
+        names += ",IP:127.0.0.1" if name == "server" else ""
+        (folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
         _run(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
 
 

@@ -75,9 +75,8 @@ class Served:
 
     def model(self, name: str = "m", **fields: Any) -> ModelConfig:
         """Return the configuration of a model in the folder."""
-        return ModelConfig(
-            name, str(self.folder / name), fields.pop("platform", "python"), **fields
-        )
+        base_path = fields.pop("base_path", str(self.folder / name))
+        return ModelConfig(name, base_path, fields.pop("platform", "python"), **fields)
 
     @contextmanager
     def open(

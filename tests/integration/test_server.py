@@ -13,7 +13,8 @@ import grpc
 import numpy as np
 import pytest
 
-from servman.core import ServerConfig, ServerCore
+from servman.adapters.tf_record import read_records
+from servman.core import LoggingConfig, ServerConfig, ServerCore
 from servman.errors import ClosedError, FailedPreconditionError
 from servman.server import Caller, ModelServer, ServerOptions
 from servman.testing import Spawned
@@ -111,7 +112,14 @@ def test_what_cannot_be_found_is_told_with_the_reason(
     [
         ({}, "inputs are missing 'x'"),
         ({"x": [1.0], "z": [1.0]}, "unknown 'z'"),
-        ({"x": np.array([1], np.int64)}, "given int64"),
+        (
+            {"x": np.array([1], np.int64)},
+            "input 'x' takes DT_FLOAT of shape (?): given DT_INT64 of shape (1)",
+        ),
+        (
+            {"x": np.array([b"1"], object)},
+            "input 'x' takes DT_FLOAT of shape (?): given DT_STRING of shape (1)",
+        ),
         ({"x": [[1.0]]}, "given shape"),
     ],
 )
@@ -264,6 +272,43 @@ def test_channel_arguments_are_passed_on(served: Served) -> None:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.case("SC-23")
+@pytest.mark.case("SC-24")
+@pytest.mark.departs("SC-24")
+def test_calls_to_models_are_logged_where_the_configuration_says_so(served: Served) -> None:
+    served.publish("quiet", 1)
+    file = served.folder / "requests.tfrecord"
+    logged = served.model(logging=LoggingConfig(str(file.with_suffix(""))))
+    with served.open(logged, served.model("quiet")):
+        served.core.wait_until_available(timeout=WATCHDOG)
+        assert served.ask(name="quiet") == 3.0
+        assert served.server.stop()
+        assert not file.exists()
+    with served.open(logged, served.model("quiet")):
+        served.core.wait_until_available(timeout=WATCHDOG)
+        assert [served.ask(name="quiet"), served.ask(2.0)] == [3.0, 5.0]
+        assert served.server.stop()
+    with file.open("rb") as records:
+        entries = [new("tensorflow.serving.PredictionLog").FromString(one) for one in read_records(records)]  # fmt: skip
+    (entry,) = entries
+    assert entry.log_metadata.model_spec.name == "m"
+    assert list(entry.predict_log.request.inputs["x"].float_val) == [2.0]
+    assert list(entry.predict_log.response.outputs["y"].float_val) == [5.0]
+
+
+def test_a_unix_socket_is_not_taken_from_a_server_that_listens_there(
+    served: Served, tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path}/socket"
+    with served.open(addresses=(address,)):
+        served.core.wait_until_available(timeout=WATCHDOG)
+        second = ModelServer(served.core, ServerOptions(addresses=(address,)))
+        with pytest.raises(FailedPreconditionError, match=f"{address}: a server listens there"):
+            second.start()
+        with grpc.insecure_channel(address) as channel:
+            assert served.ask(channel=channel) == 3.0
+
+
 def test_an_address_that_is_taken_is_an_error_that_names_it(running: Served) -> None:
     second = ModelServer(running.core, ServerOptions(addresses=(running.target,)))
     with pytest.raises(FailedPreconditionError, match=running.target):
@@ -401,7 +446,9 @@ def test_a_server_that_is_stopped_while_it_starts_stays_stopped(
     assert eventually(lambda: set(threading.enumerate()) <= before)  # one of gRPC is not waited for
 
 
-def test_a_stop_breaks_off_what_does_not_finish(served: Served, gate: Any) -> None:
+def test_a_stop_breaks_off_what_does_not_finish(
+    served: Served, gate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     served.publish("held", 1, HELD)
     with served.open(served.model("held")):
         served.core.wait_until_available(timeout=WATCHDOG)
@@ -409,6 +456,7 @@ def test_a_stop_breaks_off_what_does_not_finish(served: Served, gate: Any) -> No
         answer = call.future(predict_request("held", x=[1.0]).SerializeToString())
         assert gate.entered.wait(WATCHDOG)
         assert served.server.stop(0.05) is False
+        assert "request log" not in caplog.text  # which has time of its own to end in
         assert answer.exception(WATCHDOG) is not None
         gate.leave.set()
 

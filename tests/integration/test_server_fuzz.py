@@ -12,10 +12,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from servman.adapters.signatures import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD
 from servman.protos import POOL, message_class
 from servman.sources import All
 from servman.testing.clock import WATCHDOG
-from tests.integration.served import DOUBLE, MODEL, PREDICTION, SERVABLES, Served
+from tests.integration.saved_models import save_with_tensorflow_1
+from tests.integration.served import DOUBLE, MODEL, PREDICTION, SERVABLES, Served, predict_request
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -54,7 +56,7 @@ def send(served: Served, method: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_any_bytes_may_come(method: str, running: Served) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(st.binary(max_size=200))
     def run(data: bytes) -> None:
         send(running, method, data)
@@ -113,7 +115,7 @@ def fill_map(entries: Any, kind: Any, draw: Any, depth: int) -> None:
 def test_any_message_may_come(method: str, running: Served) -> None:
     kind = message_class(POOL.FindMethodByName(method.replace("/", ".")).input_type.full_name)
 
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(st.data())
     def run(data: Any) -> None:
         message = fill(kind(), data.draw)
@@ -127,7 +129,7 @@ def test_any_message_may_come(method: str, running: Served) -> None:
 
 @pytest.mark.parametrize("name", ["m", "s"])
 def test_any_tensor_may_come(name: str, running: Served) -> None:
-    @settings(max_examples=300)
+    @settings(max_examples=40)
     @given(st.data())
     def run(data: Any) -> None:
         request = message_class("tensorflow.serving.PredictRequest")()
@@ -140,3 +142,104 @@ def test_any_tensor_may_come(name: str, running: Served) -> None:
 
     run()
     assert running.ask() == 3.0
+
+
+# ---- a SavedModel --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of a SavedModel with a signature of each kind."""
+    tf = pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("saved")
+    save_with_tensorflow_1(tf, folder / "m" / "1")
+    served = Served(folder)
+    with served.open(served.model(platform="tensorflow"), num_threads=1):  # that no test starts one
+        served.core.wait_until_available(timeout=WATCHDOG * 3)
+        yield served
+
+
+SIGNATURES: Final = st.sampled_from(["", "serving_default", "classify", "regress", "no"])
+TASKS: Final = st.sampled_from([CLASSIFY_METHOD, REGRESS_METHOD, PREDICT_METHOD, ""])
+
+
+def address(request: Any, draw: Any) -> None:
+    """Have *request* mean the model that there is, and one of its signatures."""
+    tasks = getattr(request, "tasks", None)
+    for task in tasks or ():
+        task.method_name = draw(TASKS)
+    specs = [request.model_spec] if tasks is None else [task.model_spec for task in tasks]
+    for spec in specs:
+        spec.Clear()
+        spec.name, spec.signature_name = "m", draw(SIGNATURES)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("method", ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"])  # fmt: skip
+def test_any_message_may_come_to_a_saved_model(method: str, saved: Served) -> None:
+    path = f"{PREDICTION}/{method}"
+    kind = message_class(POOL.FindMethodByName(path.replace("/", ".")).input_type.full_name)
+
+    @settings(max_examples=40)
+    @given(st.data())
+    def run(data: Any) -> None:
+        request = fill(kind(), data.draw)
+        if data.draw(st.integers(0, 3)):
+            address(request, data.draw)
+        send(saved, path, request.SerializeToString())
+
+    run()
+    assert half_plus_two(saved) == 2.5
+
+
+@pytest.mark.tensorflow
+def test_any_tensor_may_come_to_a_saved_model(saved: Served) -> None:
+    @settings(max_examples=40)
+    @given(st.data())
+    def run(data: Any) -> None:
+        request = message_class("tensorflow.serving.PredictRequest")()
+        address(request, data.draw)
+        strings = request.model_spec.signature_name in ("classify", "regress")
+        tensor = fill(request.inputs["inputs" if strings else "x"], data.draw)
+        if data.draw(st.booleans()):  # as it should be, nearly
+            tensor.dtype = 7 if strings else 1
+            del tensor.tensor_shape.dim[1:]
+        send(saved, f"{PREDICTION}/Predict", request.SerializeToString())
+
+    run()
+    assert half_plus_two(saved) == 2.5
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("method", ["Classify", "Regress", "MultiInference"])
+def test_any_examples_may_come_to_a_saved_model(method: str, saved: Served) -> None:
+    path = f"{PREDICTION}/{method}"
+    kind = message_class(POOL.FindMethodByName(path.replace("/", ".")).input_type.full_name)
+
+    @settings(max_examples=40)
+    @given(st.data())
+    def run(data: Any) -> None:
+        request = kind()
+        if method == "MultiInference":
+            for _ in range(data.draw(st.integers(1, 3))):
+                request.tasks.add()
+        address(request, data.draw)
+        entries = request.input.example_list
+        if data.draw(st.booleans()):
+            entries = request.input.example_list_with_context
+            fill(entries.context, data.draw)
+        for _ in range(data.draw(st.integers(0, 3))):
+            feature = entries.examples.add().features.feature["x"]
+            if data.draw(st.booleans()):
+                feature.float_list.value.append(data.draw(st.floats(width=32)))
+            else:
+                fill(feature, data.draw)
+        send(saved, path, request.SerializeToString())
+
+    run()
+    assert half_plus_two(saved) == 2.5
+
+
+def half_plus_two(served: Served) -> float:
+    response = served.call(f"{PREDICTION}/Predict", predict_request(x=[1.0]))
+    return float(response.outputs["y"].float_val[0])

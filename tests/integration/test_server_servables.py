@@ -10,13 +10,15 @@ from typing import Any, Self, final
 import grpc
 import pytest
 
+from servman.client import Client, Snapshot
 from servman.clock import SystemClock
 from servman.core import ModelConfig, ServerConfig
 from servman.core.config_writing import write_message
 from servman.ids import ServableId
 from servman.protos import message_class
+from servman.server import ModelServer, ServerOptions
 from servman.sources import All
-from servman.state import ManagerState, ServableState
+from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
 from servman.testing.clock import WATCHDOG
 from tests.integration.served import SERVABLES, Served, eventually, new
 
@@ -216,6 +218,48 @@ def test_one_who_comes_back_too_late_is_told_how_things_stand(served: Served) ->
         served.core.wait_until_available("m:2", timeout=WATCHDOG)
         with Watch(served, server=seen.server, after=seen.number) as again:
             assert [one.version for one in again.next().snapshot.states] == [1, 2]
+
+
+def test_how_things_stand_tells_what_is_wanted_and_the_labels(served: Served) -> None:
+    served.publish("m", 2)
+    served.publish("other", 1)
+    labels = {"stable": 1}
+    models = [served.model(version_policy=All(), version_labels=labels), served.model("other")]
+    with served.open(*models, watch_capacity=2):
+        served.core.wait_until_available("m@stable", "m:2", "other", timeout=WATCHDOG)
+        with Watch(served) as watch:
+            seen = watch.next()
+        told = seen.snapshot
+        assert [(one.name, [*one.versions]) for one in told.aspirations] == [
+            ("m", [1, 2]),
+            ("other", [1]),
+        ]
+        assert [(one.name, one.wanted, one.targets) for one in told.labels] == [
+            ("m", labels, labels)
+        ]
+        moved = served.model(version_policy=All(), version_labels={"stable": 2})
+        assert served.core.reload_config(ServerConfig([moved]), timeout=WATCHDOG)
+        with Watch(served, server=seen.server, after=seen.number) as again:
+            told = again.next().snapshot
+        assert [one.name for one in told.aspirations] == ["m"], "what is wanted no more is gone"
+        assert [dict(one.targets) for one in told.labels] == [{"stable": 2}]
+        with Watch(served, names=["other"]) as other:
+            told = other.next().snapshot
+        assert (len(told.aspirations), len(told.labels)) == (0, 0)
+
+
+def test_a_server_for_a_core_that_runs_already_tells_what_is_wanted_and_the_labels(
+    served: Served,
+) -> None:
+    labels = {"stable": 1}
+    with served.open(served.model(version_labels=labels)):
+        served.core.wait_until_available("m@stable", timeout=WATCHDOG)
+        options = ServerOptions(addresses=("127.0.0.1:0",))
+        with ModelServer(served.core, options) as late, Client(late.addresses[0]) as client:
+            snapshot = next(client.watch())
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.aspirations == {"m": StreamAspiration("m", frozenset([1]))}
+    assert snapshot.labels == {"m": StreamLabels("m", labels, labels)}
 
 
 def test_how_things_stand_tells_what_has_ended(running: Served) -> None:

@@ -18,6 +18,7 @@ from servman.adapters.signatures import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS
 from servman.core import LoggingConfig, ModelConfig, ServerConfig
 from servman.sources import All
 from servman.testing.clock import WATCHDOG
+from tests.integration.saved_models import save_with_tensorflow_1, save_with_tensorflow_2
 from tests.integration.served import DOUBLE, Served
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(120)]
@@ -45,58 +46,6 @@ def api(tf: Any) -> Any:
     )
 
     return apis
-
-
-def save_with_tensorflow_1(tf: Any, path: Path) -> None:
-    """A signature of each kind, each called what it is."""
-    v1 = tf.compat.v1
-    with v1.Session(graph=tf.Graph()) as session:
-        serialised = v1.placeholder(tf.string, [None])
-        x = v1.placeholder(tf.float32, [None])
-        info, build = v1.saved_model.build_tensor_info, v1.saved_model.build_signature_def
-        takes = {"inputs": info(serialised)}
-        scores = {name: info(one) for name, one in classified(tf, serialised).items()}
-        number = {name: info(one) for name, one in regressed(tf, serialised).items()}
-        builder = v1.saved_model.Builder(str(path))
-        builder.add_meta_graph_and_variables(
-            session,
-            ["serve"],
-            {
-                "serving_default": build({"x": info(x)}, {"y": info(x / 2 + 2)}, PREDICT_METHOD),
-                "classify": build(takes, scores, CLASSIFY_METHOD),
-                "regress": build(takes, number, REGRESS_METHOD),
-            },
-        )
-        builder.save()
-
-
-def save_with_tensorflow_2(tf: Any, path: Path) -> None:
-    """The same; every one is called a prediction."""
-    module = tf.Module()
-    strings = tf.TensorSpec([None], tf.string, name="inputs")
-    numbers = tf.TensorSpec([None], tf.float32, name="x")
-    functions = {
-        "serving_default": tf.function(lambda x: {"y": x / 2 + 2}, input_signature=[numbers]),
-        "classify": tf.function(lambda inputs: classified(tf, inputs), input_signature=[strings]),
-        "regress": tf.function(lambda inputs: regressed(tf, inputs), input_signature=[strings]),
-    }
-    for name, function in functions.items():
-        setattr(module, name, function)
-    tf.saved_model.save(module, str(path), signatures=functions)
-
-
-def parsed(tf: Any, serialised: Any) -> Any:
-    return tf.io.parse_example(serialised, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
-
-
-def classified(tf: Any, serialised: Any) -> dict[str, Any]:
-    x = parsed(tf, serialised)
-    names = tf.tile([["low", "high"]], [tf.shape(x)[0], 1])
-    return {"classes": names, "scores": x * [[1.0, 2.0]]}
-
-
-def regressed(tf: Any, serialised: Any) -> dict[str, Any]:
-    return {"outputs": parsed(tf, serialised) / 2 + 2}
 
 
 @pytest.fixture(scope="module", params=[save_with_tensorflow_1, save_with_tensorflow_2])

@@ -15,6 +15,7 @@ from servman.errors import (
     ResourceExhaustedError,
 )
 from servman.server.calls import Call, WaitingRoom
+from servman.testing import FakeClock
 
 
 @final
@@ -52,12 +53,37 @@ def call(context: Context, room: WaitingRoom | None = None) -> Call:
         (1.0, 0.5, 0.5),
         (1.0, 5.0, 0.9),
         (1.0, math.inf, 0.9),
+        (0.1, 0.0, 0.08),
+        (0.02, 0.0, 0.01),
+        (0.001, 0.0, 0.0005),
+        (0.0, 0.0, 0.0),
     ],
 )
 def test_an_answer_is_back_before_the_deadline(
     remaining: float | None, wanted: float, expected: float | None
 ) -> None:
     assert call(Context(remaining)).timeout(wanted) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "expected"),
+    [(None, None), (math.inf, None), (100.0, 99.875), (1.0, 0.95), (0.1, 0.09), (0.02, 0.015)],
+)
+def test_who_does_not_answer_in_time_is_answered_for_a_little_later(
+    remaining: float | None, expected: float | None
+) -> None:
+    due = call(Context(remaining)).due(FakeClock(now=0.0))
+    assert due == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("remaining", [None, 1e12, 0.01, 1.0, 60.0])
+def test_what_a_call_passes_on_ends_when_its_own_waits_do(remaining: float | None) -> None:
+    one = call(Context(remaining))
+    assert one.until is None
+    due = one.due(FakeClock(now=0.0))
+    timeout = one.timeout()
+    assert one.until == (None if timeout is None else pytest.approx(timeout))
+    assert due is None or due > (timeout or 0.0)
 
 
 @pytest.mark.parametrize("wanted", [-1.0, math.nan])
