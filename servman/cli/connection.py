@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +48,31 @@ class Connection:
             InvalidArgumentError: No server is named, or it cannot be one.
             UsageError: The options do not fit together.
         """
+        return Client(self.server, credentials=self._credentials(), token=self.token)
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
         if (self.cert is None) != (self.key is None):
             raise click.UsageError("--cert and --key belong together")
-        credentials = None
-        if self.tls or self.ca is not None or self.cert is not None:
-            ca, key, cert = (
-                None if path is None else path.read_bytes()
-                for path in (self.ca, self.key, self.cert)
-            )
-            credentials = grpc.ssl_channel_credentials(ca, key, cert)
-        return Client(self.server, credentials=credentials, token=self.token)
+        if not self.tls and self.ca is None and self.cert is None:
+            return None
+        self._check_files()
+        ca, key, cert = (
+            None if path is None else path.read_bytes() for path in (self.ca, self.key, self.cert)
+        )
+        return grpc.ssl_channel_credentials(ca, key, cert)
+
+    def _check_files(self) -> None:
+        """Refuse files that hold no certificate or key: gRPC would only find that nobody can be reached."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options = "--ca"
+        try:
+            if self.ca is not None:
+                context.load_verify_locations(self.ca)
+            options = "--cert and --key"
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password=lambda: "")
+        except OSError as error:
+            raise click.UsageError(f"{options} cannot be used: {error}") from None
 
 
 def server_options(command: Command, *, variable: str | None = VARIABLE) -> Command:

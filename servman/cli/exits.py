@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import click
 
+from servman.cli.plain import echo
 from servman.errors import (
     AccessDeniedError,
     InvalidArgumentError,
@@ -69,20 +70,23 @@ def exit_of(error: ServmanError) -> Exit:
 
 
 @contextlib.contextmanager
-def exits(*, as_json: bool = False) -> Iterator[None]:
+def exits(*, as_json: bool = False) -> Iterator[dict[str, object]]:
     """End the command by its exit code where an error comes from within, and print it.
+
+    Yields what that object is to tell besides; it is empty at first.
 
     Args:
         as_json: Whether to print an object on the standard output, in place of a text on the other.
     """
+    told: dict[str, object] = {}
     try:
-        yield
+        yield told
     except ServmanError as error:
         code = exit_of(error)
         if as_json:
-            click.echo(json.dumps({"exit_code": int(code), **error_as_dict(error)}))
+            click.echo(json.dumps({"exit_code": int(code), **told, **error_as_dict(error)}))
         else:
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
         raise SystemExit(code) from error
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None

@@ -9,6 +9,7 @@ import click
 
 from servman.cli.connection import complete_model, server_options
 from servman.cli.exits import Exit, codes, exits, reason_as_dict
+from servman.cli.plain import echo
 
 if TYPE_CHECKING:
     from servman.cli.connection import Connection
@@ -35,5 +36,5 @@ def explain(request: str, connection: Connection, *, as_json: bool) -> None:
             what = {"exit_code": int(code), "request": told.request, "reason": reason}
             click.echo(json.dumps({**what, "text": told.text}))
         else:
-            click.echo(told.text)
+            echo(told.text)
         raise SystemExit(code)

@@ -1,13 +1,17 @@
-"""The files that a command line names: one that cannot be read is bad usage, as a faulty one is."""
+"""The paths that a command line names: one that cannot be read is bad usage, as a faulty file is."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from servman.core import read_model_config_file
 from servman.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from servman.core import ServerConfig
 
 
@@ -20,6 +24,23 @@ def read_config(path: str) -> ServerConfig:
     try:
         return read_model_config_file(path)
     except (NotFoundError, FailedPreconditionError) as error:
+        raise InvalidArgumentError(str(error)) from error
+
+
+@contextlib.contextmanager
+def directories(*paths: str) -> Iterator[None]:
+    """Take what is raised from within because one of *paths* is no directory for bad usage.
+
+    Raises:
+        InvalidArgumentError: As said.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        raise InvalidArgumentError(str(error)) from error
+    except FailedPreconditionError as error:
+        if all(map(os.path.isdir, paths)):
+            raise
         raise InvalidArgumentError(str(error)) from error
 
 

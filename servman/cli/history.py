@@ -10,6 +10,7 @@ import click
 
 from servman.cli.connection import complete_model, server_options
 from servman.cli.exits import codes, exits
+from servman.cli.plain import plain_line
 from servman.core import Transition
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def history(model: str | None, connection: Connection, limit: int | None, *, as_
     """Tell it as the command line says."""
     with exits(as_json=as_json), connection.open() as client:
         for one in client.history(model, limit=limit):
-            click.echo(json.dumps(one) if as_json else str(_transition(one)))
+            click.echo(json.dumps(one) if as_json else plain_line(_transition(one)))
 
 
 def _transition(told: dict[str, Any]) -> Transition:

@@ -12,6 +12,8 @@ from servman.cli.demo import run_demo
 from servman.cli.demo_models import PythonModels, SavedModels
 from servman.cli.explain import explain
 from servman.cli.history import history
+from servman.cli.number import Number
+from servman.cli.plain import speak_any_language
 from servman.cli.plan import plan
 from servman.cli.publish import publish
 from servman.cli.reload import reload
@@ -24,6 +26,7 @@ from servman.cli.wait import wait
 @click.version_option(importlib.metadata.version("servman"), prog_name="servman")
 def main() -> None:
     """Decide which versions of which models are in memory, and say why one is not there yet."""
+    speak_any_language()
 
 
 for command in (completion, explain, history, plan, publish, reload, serve, status, wait):
@@ -40,7 +43,7 @@ for command in (completion, explain, history, plan, publish, reload, serve, stat
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=60.0,
     show_default=True,
     help="Seconds that a step may take before the demo counts it as failed.",

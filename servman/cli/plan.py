@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
+from servman.adapters.platforms import registered_platforms
 from servman.cli.connection import server_options
-from servman.cli.exits import codes, exits
+from servman.cli.exits import Exit, codes, exits
 from servman.cli.files import read_config
+from servman.cli.number import Number
+from servman.cli.plain import echo
 from servman.clock import SystemClock
 from servman.core import ServerConfig, ServerCoreOptions, format_model_config
 from servman.core.planner import Planner
 
 if TYPE_CHECKING:
     from servman.cli.connection import Connection
+    from servman.client import RemotePlan
+    from servman.core import Plan
 
 _ALONE = ("old", "platforms", "memory_limit")
 """What a server knows better than the command line."""
@@ -52,11 +58,12 @@ Nothing is loaded or changed.
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=30.0,
     show_default=True,
     help="Seconds for base paths and loaders to answer.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @functools.partial(server_options, variable=None)
 @click.pass_context
 def plan(
@@ -68,23 +75,26 @@ def plan(
     memory_limit: int | None,
     timeout: float,
     connection: Connection,
+    as_json: bool,
 ) -> None:
     """Plan it as the command line says."""
-    with exits():
+    with exits(as_json=as_json):
         after = read_config(new)
+        made: Plan | RemotePlan
         if connection.server is not None:
             _refuse_local(context)
             with connection.open() as client:
-                remote = client.plan(format_model_config(after), timeout=timeout)
-            click.echo(str(remote))
-            raise SystemExit(0 if remote else 1)
-        options = ServerCoreOptions(
-            platforms=platforms, total_model_memory_limit_bytes=memory_limit
-        )
-        before = ServerConfig() if old is None else read_config(old)
-        made = Planner(options, SystemClock()).plan(before, after, timeout=timeout)
-    click.echo(str(made))
-    raise SystemExit(0 if made else 1)
+                made = client.plan(format_model_config(after), timeout=timeout)
+        else:
+            _check_platforms(platforms)
+            options = ServerCoreOptions(
+                platforms=platforms, total_model_memory_limit_bytes=memory_limit
+            )
+            before = ServerConfig() if old is None else read_config(old)
+            made = Planner(options, SystemClock()).plan(before, after, timeout=timeout)
+        code = Exit.WELL if made else Exit.FAILED
+        echo(json.dumps({"exit_code": int(code), **_as_dict(made)}) if as_json else made)
+        raise SystemExit(code)
 
 
 def _refuse_local(context: click.Context) -> None:
@@ -92,3 +102,20 @@ def _refuse_local(context: click.Context) -> None:
         given = context.get_parameter_source(parameter.name or "")
         if parameter.name in _ALONE and given is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[0]} is what the server knows: leave it away")
+
+
+def _check_platforms(platforms: tuple[str, ...]) -> None:
+    known = registered_platforms()
+    for platform in platforms:
+        if platform not in known:
+            there = ", ".join(sorted(known))
+            raise click.UsageError(f"--platform: none is called {platform!r}; there are {there}")
+
+
+def _as_dict(made: Plan | RemotePlan) -> dict[str, object]:
+    return {
+        "faults": list(made.faults),
+        "interruptions": dict(made.interruptions),
+        "atomic_obstacles": list(made.atomic_obstacles),
+        "text": str(made),
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import click
@@ -13,18 +15,19 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as ProgressBar
 
 from servman.cli.connection import server_options
-from servman.cli.exits import codes, exits
+from servman.cli.deployment import Deployment, check_access
+from servman.cli.exits import Exit, codes, exits
+from servman.cli.files import directories
+from servman.cli.number import Number
+from servman.cli.plain import echo, plain_line
 from servman.cli.wait_display import show_wait
-from servman.errors import ServableUnavailableError, ServmanError
 from servman.ids import MAX_VERSION
-from servman.publishing import Progress, publish_version, withdraw_version
+from servman.publishing import Progress, publish_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from servman.cli.connection import Connection
-    from servman.client import Client
-    from servman.ids import ServableId
 
 _LINES = 10
 """Into how many lines progress is divided where there is no terminal."""
@@ -35,7 +38,9 @@ _HELP = f"""Copy SOURCE_DIR into BASE_PATH as VERSION, which is seen whole or no
 Without VERSION it takes the number after the highest that is there or being published.
 
 With --wait it waits until the server has it available. A version that fails to load is taken back: it is
-removed from BASE_PATH. When the time is up, or the server is not there, it stays published.
+removed from BASE_PATH. It has failed when the server gives up, and also when a load has failed and the next
+attempt would come too late for --timeout. When the time is up otherwise, or the server is not there, it stays
+published.
 
 It prints the id of what it published, such as "half_plus:3", and nothing else on the standard output.
 
@@ -56,64 +61,55 @@ It prints the id of what it published, such as "half_plus:3", and nothing else o
 @server_options
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     help="Seconds to wait for the server.",
 )
+@click.option(
+    "--fail-fast", is_flag=True, help="With --wait: one failed attempt to load is enough."
+)
 @click.option("--keep-failed", is_flag=True, help="Leave a version there that fails to load.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def publish(
     *,
     source_dir: str,
     base_path: str,
     version: int | None,
     name: str | None,
-    connection: Connection,
-    timeout: float,
     create: bool,
     waits: bool,
+    connection: Connection,
+    timeout: float,
+    fail_fast: bool,
     keep_failed: bool,
+    as_json: bool,
 ) -> None:
     """Publish it as the command line says."""
     console = Console(stderr=True)
     given = click.get_current_context().get_parameter_source("server")
     if given is ParameterSource.COMMANDLINE and not waits:
         raise click.UsageError("--server is of use with --wait: without it nobody is asked")
-    with exits(), contextlib.ExitStack() as stack:
-        # Made first: an address that can never be right should not leave a version behind.
+    with exits(as_json=as_json) as told, contextlib.ExitStack() as stack:
+        # First of all: an address that can never be right should not leave a version behind.
         client = stack.enter_context(connection.open()) if waits else None
-        with _show(console) as progress:
+        if client is not None:  # so should a token that the server refuses
+            check_access(client, Path(base_path).name if name is None else name)
+        with _show(console) as progress, directories(source_dir, base_path):
             published = publish_version(
                 source_dir, base_path, version, name=name, create=create, progress=progress
             )
+        told.update(published=str(published), taken_back=False)
         if client is not None:
-            _wait(client, published, None if keep_failed else base_path, timeout, console)
-        click.echo(str(published))
-
-
-def _wait(
-    client: Client, published: ServableId, base_path: str | None, timeout: float, console: Console
-) -> None:
-    """Wait until it is available; take it back from *base_path*, if there is one, where it fails."""
-    try:
-        with show_wait(console, quiet=False) as tell:
-            client.wait_until_available(published, timeout=timeout, progress=tell)
-    except ServableUnavailableError:
-        if base_path is not None:
-            _take_back(published, base_path)
-        raise
-    except BaseException:
-        click.echo(f"{published} is published, and stays so", err=True)
-        raise
-
-
-def _take_back(published: ServableId, base_path: str) -> None:
-    try:
-        withdraw_version(base_path, published)
-    except ServmanError as error:  # told beside the reason for which it was to go
-        click.echo(f"{published} could not be taken back: {error}", err=True)
-    else:
-        click.echo(f"{published} was taken back", err=True)
+            kept = None if keep_failed else base_path
+            deployment = Deployment(
+                client=client, published=published, base_path=kept, fail_fast=fail_fast, told=told
+            )
+            with show_wait(console, quiet=False) as tell:
+                deployment.run(timeout, tell)
+        echo(
+            json.dumps({"exit_code": int(Exit.WELL), **told}) if as_json else plain_line(published)
+        )
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import click
 from servman.cli.connection import server_options
 from servman.cli.exits import Exit, codes, exits, reason_as_dict
 from servman.cli.files import read_config
+from servman.cli.number import Number
+from servman.cli.plain import echo
 from servman.core import format_model_config
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ It waits until every model is as wanted or has failed, and says what has become 
 @click.option("--no-wait", is_flag=True, help="Only put it in force.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to wait.",
@@ -71,7 +73,7 @@ def reload(
                 expected_generation=expected_generation,
             )
         code = _exit(done, waited=not no_wait)
-        click.echo(json.dumps({"exit_code": int(code), **_as_dict(done)}) if as_json else str(done))
+        echo(json.dumps({"exit_code": int(code), **_as_dict(done)}) if as_json else done)
         raise SystemExit(code)
 
 

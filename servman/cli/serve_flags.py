@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -12,8 +12,10 @@ import click
 
 from servman.adapters import SavedModelAdapter, WarmUp
 from servman.cli.files import read_config, read_text
+from servman.cli.number import MOST, Number
 from servman.core import ModelConfig, ServerConfig, ServerCoreOptions
 from servman.errors import InvalidArgumentError
+from servman.workers.options import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from servman.server import ServerOptions, Tls
 
 _MICROS: Final = 1e-6
+_MAX_DIGITS: Final = 11
+_COUNT: Final = click.IntRange(0, MOST)
 
 
 @final
@@ -53,49 +57,42 @@ class Flag:
         )
 
 
-@final
-class _Seconds(click.FloatRange):
-    """A time: zero or more, and a number."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value} is not a number of seconds", param, ctx)
-        return seconds
-
-
 FLAGS: Final = (
     Flag("port", click.IntRange(0, 65535), 8500, "The port to listen on; 0: none."),
     Flag("grpc_socket_path", str, "", "The path of a unix socket to listen on as well."),
     Flag("model_name", str, "default", "What the one model is called."),
     Flag("model_base_path", str, "", "The absolute path of the folder with its versions."),
     Flag("model_platform", str, "tensorflow", "What loads it."),
-    Flag("model_config_file", str, "", "A file with the models, in place of these three."),
-    Flag("model_config_file_poll_wait_seconds", float, 0.0, "Seconds between looks at that file, which is then followed; 0: it is read once."),
-    Flag("file_system_poll_wait_seconds", float, 1.0, "Seconds between looks at base paths; 0: once, negative: never."),
+    Flag("model_workers", _COUNT, 0, "How many processes hold the one model; 0: it is in the server's own, unless one of the next two is given."),
+    Flag("model_worker_devices", str, "", "The numbers of the devices that they are put on, with commas between them."),
+    Flag("num_parallel_workers", _COUNT, 0, "How many processes there are in all; those beyond the replicas take the work that needs no device."),
+    Flag("python_methods", str, "", "The methods that need no device, with commas between them."),
+    Flag("idempotent_methods", str, "", "The methods that may be called again when a process died at it, with commas between them."),
+    Flag("worker_log_dir", str, "", "The folder of a log file for each of them; else what they write goes to the server's log."),
+    Flag("model_config_file", str, "", "A file with the models, in place of all these."),
+    Flag("model_config_file_poll_wait_seconds", Number(), 0.0, "Seconds between looks at that file, which is then followed; 0: it is read once."),
+    Flag("file_system_poll_wait_seconds", Number(), 1.0, "Seconds between looks at base paths; 0: once, negative: never."),
     Flag("allow_version_labels_for_unavailable_models", bool, None, "Given as false, a configuration with a label whose version does not serve is refused. Else the label moves once it does."),
-    Flag("num_load_threads", click.IntRange(0), 0, "How many loads may run at once; 0: 4."),
-    Flag("num_unload_threads", click.IntRange(0), 0, "How many unloads may run at once; 0: 2."),
-    Flag("max_num_load_retries", click.IntRange(0), 5, "How often a failed load is repeated."),
-    Flag("load_retry_interval_micros", int, 60_000_000, "Microseconds between attempts; negative: none."),
+    Flag("num_load_threads", _COUNT, 0, "How many loads may run at once; 0: 4."),
+    Flag("num_unload_threads", _COUNT, 0, "How many unloads may run at once; 0: 2."),
+    Flag("max_num_load_retries", _COUNT, 5, "How often a failed load is repeated."),
+    Flag("load_retry_interval_micros", click.IntRange(-(2**63), 2**63 - 1), 60_000_000, "Microseconds between attempts; negative: none."),
     Flag("enable_model_warmup", bool, default=True, help="Whether SavedModels answer the requests in their warm-up files first."),
-    Flag("num_request_iterations_for_warmup", click.IntRange(0), 0, "How often they answer each; 0: once."),
+    Flag("num_request_iterations_for_warmup", _COUNT, 0, "How often they answer each; 0: once."),
     Flag("saved_model_tags", str, "serve", "The tags of the graph to load, with commas between them."),
-    Flag("per_process_gpu_memory_fraction", float, 0.0, "The share of each GPU's memory; 0: all."),
-    Flag("tensorflow_intra_op_parallelism", int, 0, "How many threads an operation may use; 0: TensorFlow decides."),
-    Flag("tensorflow_inter_op_parallelism", int, 0, "How many operations may run at once; 0: TensorFlow decides."),
+    Flag("per_process_gpu_memory_fraction", Number(0), 0.0, "The share of each GPU's memory; 0: all."),
+    Flag("tensorflow_intra_op_parallelism", click.IntRange(-MOST, MOST), 0, "How many threads an operation may use; 0: TensorFlow decides."),
+    Flag("tensorflow_inter_op_parallelism", click.IntRange(-MOST, MOST), 0, "How many operations may run at once; 0: TensorFlow decides."),
     Flag("ssl_config_file", str, "", "A file with an SSLConfig in text format: the certificates."),
-    Flag("grpc_max_threads", click.IntRange(1), 4 * (os.cpu_count() or 1), "How many requests to models are worked on at once."),
+    Flag("grpc_max_threads", click.IntRange(1, MOST), 4 * (os.cpu_count() or 1), "How many requests to models are worked on at once."),
     Flag("grpc_channel_arguments", str, "", "More options of gRPC's: name=value, with commas between them."),
     Flag("enable_serialization_as_tensor_content", bool, default=False, help="Whether numbers go back as bytes."),
     Flag("platforms", str, "tensorflow", 'The platforms to enable, with commas between them. "python" runs code from the model directories.'),
-    Flag("total_model_memory_limit_bytes", click.IntRange(0), None, "How much memory the models may take together."),
+    Flag("total_model_memory_limit_bytes", click.IntRange(0, 2**64 - 1), None, "How much memory the models may take together."),
     Flag("history_file", str, "", "A file to which everything that happens to models is appended, as lines of JSON."),
     Flag("token_file", str, "", "A file with the token that callers have to bring along."),
-    Flag("max_waiting_calls", click.IntRange(1), 256, "How many calls may wait or watch at once."),
-    Flag("drain_seconds", _Seconds(0), 30.0, "Seconds that calls, and then models, are given to end after SIGTERM."),
+    Flag("max_waiting_calls", click.IntRange(1, MOST), 256, "How many calls may wait or watch at once."),
+    Flag("drain_seconds", Number(0), 30.0, "Seconds that calls, and then models, are given to end after SIGTERM."),
 )  # fmt: skip
 """What `servman serve` understands."""
 
@@ -171,7 +168,13 @@ def config_from(flags: Mapping[str, Any]) -> ServerConfig:
         click.UsageError: None is named.
         InvalidArgumentError: The file cannot be read, or holds none.
     """
+    workers = workers_from(flags)
     if flags["model_config_file"]:
+        if workers is not None:
+            raise click.UsageError(
+                "the flags about workers are for one model; write `servman { workers { ... } }` into the"
+                " models in --model_config_file"
+            )
         return read_config(flags["model_config_file"])
     if not flags["model_base_path"]:
         raise click.UsageError("give --model_base_path, or --model_config_file")
@@ -180,8 +183,36 @@ def config_from(flags: Mapping[str, Any]) -> ServerConfig:
         raise click.UsageError(
             f"--model_platform={platform} has to be enabled: --platforms={platform}"
         )
-    model = ModelConfig(flags["model_name"], flags["model_base_path"], platform)
+    model = ModelConfig(flags["model_name"], flags["model_base_path"], platform, workers=workers)
     return ServerConfig([model])
+
+
+def workers_from(flags: Mapping[str, Any]) -> Workers | None:
+    """Return how the one model is put into processes of its own; None where it is not.
+
+    Raises:
+        click.UsageError: A device is no number.
+    """
+    replicas, devices = flags["model_workers"], _listed(flags["model_worker_devices"])
+    most = flags["num_parallel_workers"]
+    if not replicas and not devices and not most:
+        for name in ("python_methods", "idempotent_methods", "worker_log_dir"):
+            if flags[name]:
+                raise click.UsageError(f"--{name} is of no use without --model_workers")
+        return None
+    for device in devices:
+        if not re.fullmatch(r"[0-9]{1,9}", device):
+            raise click.UsageError(
+                f"--model_worker_devices: {device!r} is not the number of a device"
+            )
+    return Workers(
+        replicas or None,
+        tuple(map(int, devices)),
+        num_parallel_workers=most,
+        python_methods=_listed(flags["python_methods"]),
+        idempotent_methods=_listed(flags["idempotent_methods"]),
+        log_dir=flags["worker_log_dir"] or None,
+    )
 
 
 def core_options_from(flags: Mapping[str, Any]) -> ServerCoreOptions:
@@ -247,9 +278,15 @@ def _listed(text: str) -> list[str]:
 
 def _argument(text: str) -> tuple[str, str | int]:
     name, equals, value = text.partition("=")
-    if not equals:
+    if not name or not equals:
         raise click.UsageError(f"--grpc_channel_arguments: {text!r} is not name=value")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    if not re.fullmatch(r"-?[0-9]+", value):
+        return name, value
+    if len(value) > _MAX_DIGITS or abs(int(value)) > MOST:
+        raise click.UsageError(
+            f"--grpc_channel_arguments: {name} is a number of at most {MOST}, not {value}"
+        )
+    return name, int(value)
 
 
 def _tls(path: str) -> Tls:

@@ -9,30 +9,34 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from servman.cli.connection import complete_model, server_options
 from servman.cli.exits import Exit, codes, exits, state_as_dict
-from servman.cli.status_table import status_as_dict, status_lines, status_table
+from servman.cli.number import Number
+from servman.cli.plain import plain_line
+from servman.cli.status_table import status_as_dict, status_lines, status_table, trouble_text
 from servman.client import ServerStatus, Snapshot
 from servman.clock import SystemClock
-from servman.errors import ServerUnreachableError
+from servman.errors import ResourceExhaustedError, WaitTimeoutError
+from servman.reasons import ReasonCode
 from servman.state import ServableState, StreamAspiration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from servman.cli.connection import Connection
-    from servman.client import Client, WatchEvent
+    from servman.client import Client, ModelStatus, WatchEvent
 
 _LOOK_INTERVAL: Final = 0.5
 """Seconds from one look to the next, of a table that lives: eyes need no more."""
 
 _HELP = f"""Show what a server has of each MODEL, or of all, and why something is missing.
 
-With --watch the table lives on; in a pipe, what happens is told line by line instead, also over restarts of
-the server. It ends by Ctrl-C.
+With --watch the table lives on; in a pipe, what happens is told line by line instead. A server that is not
+there yet, restarts, or cannot answer for a while is waited for. It ends by Ctrl-C.
 
-{codes("when every required model is available", "when one is not")}
+{codes("when every required model is available", "when one is not, or no MODEL of that name is configured")}
 """
 
 
@@ -43,7 +47,7 @@ the server. It ends by Ctrl-C.
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, an object a line.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=10.0,
     show_default=True,
     help="Seconds for the server to answer.",
@@ -64,11 +68,17 @@ def status(
         elif watch:
             for event in client.watch(models):
                 for line in _event_as_json(event) if as_json else _event_lines(event):
-                    click.echo(line)
+                    click.echo(plain_line(line))
         else:
             found = client.status(models, timeout=timeout)
             _show(found, client.server, console, as_json=as_json)
-            raise SystemExit(Exit.WELL if found else Exit.FAILED)
+            well = found and not any(_is_unknown(found.models.get(name)) for name in models)
+            raise SystemExit(Exit.WELL if well else Exit.FAILED)
+
+
+def _is_unknown(model: ModelStatus | None) -> bool:
+    reason = None if model is None else model.reason
+    return reason is not None and reason.code is ReasonCode.NOT_CONFIGURED
 
 
 def _show(found: ServerStatus, server: str, console: Console, *, as_json: bool) -> None:
@@ -78,23 +88,25 @@ def _show(found: ServerStatus, server: str, console: Console, *, as_json: bool) 
         console.print(status_table(found, server))
     else:
         for line in status_lines(found, server):
-            click.echo(line)
+            click.echo(plain_line(line))
 
 
 def _live(client: Client, models: tuple[str, ...], timeout: float, console: Console) -> None:
-    """Show the table until Ctrl-C; a server that has gone is told beneath the last one."""
-    found, clock = client.status(models, timeout=timeout), SystemClock()
+    """Show the table until Ctrl-C; why a look has found nothing is told beneath the last one."""
+    found: ServerStatus | None = None
+    clock = SystemClock()
     never = threading.Condition()  # guards nothing: it is waited on for the time alone
-    with Live(status_table(found, client.server), console=console, auto_refresh=False) as live:
+    with Live(Text(f"waiting for {client.server}"), console=console, auto_refresh=False) as live:
         while True:
-            with never:
-                clock.wait_until(never, clock.monotonic() + _LOOK_INTERVAL)
             trouble = ""
             try:
                 found = client.status(models, timeout=timeout)
-            except ServerUnreachableError as error:
-                trouble = str(error)
-            live.update(status_table(found, client.server, trouble), refresh=True)
+            except (WaitTimeoutError, ResourceExhaustedError) as error:  # they may pass
+                trouble = f"waiting: {error}"
+            table = None if found is None else status_table(found, client.server, trouble)
+            live.update(table or trouble_text(trouble), refresh=True)
+            with never:
+                clock.wait_until(never, clock.monotonic() + _LOOK_INTERVAL)
 
 
 def _event_lines(event: WatchEvent) -> Iterator[str]:
@@ -102,6 +114,8 @@ def _event_lines(event: WatchEvent) -> Iterator[str]:
         case Snapshot():
             yield f"server {event.server}"
             yield from map(str, event.states.values())
+            for one in _rest(event):
+                yield from _event_lines(one)
         case ServableState():
             yield f"{event} ({event.cause})" if event.cause else str(event)
         case StreamAspiration():
@@ -125,3 +139,12 @@ def _event_as_json(event: WatchEvent) -> Iterator[str]:
             labels = {"wanted": dict(event.wanted), "targets": dict(event.targets)}
             told = {"labels": {"name": event.name, **labels}}
     yield json.dumps(told)
+    if isinstance(event, Snapshot):
+        for one in _rest(event):
+            yield from _event_as_json(one)
+
+
+def _rest(snapshot: Snapshot) -> Iterator[WatchEvent]:
+    """Yield what *snapshot* tells besides states, each as it is told when it changes."""
+    yield from snapshot.aspirations.values()
+    yield from snapshot.labels.values()

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from servman.cli.connection import complete_model, server_options
 from servman.cli.exits import Exit, codes, exits
+from servman.cli.number import Number
+from servman.cli.plain import plain_line
 from servman.cli.wait_display import show_wait
 from servman.state import ManagerState
 
@@ -38,7 +40,7 @@ the standard error.
 @server_options
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     help="Seconds to wait; 0 asks once.",
@@ -74,7 +76,7 @@ def wait(
         if as_json:
             click.echo(json.dumps({"exit_code": int(Exit.WELL), "ids": told}))
         for request, version in () if as_json else told.items():
-            click.echo(f"{request} {version}")
+            click.echo(plain_line(f"{request} {version}"))
 
 
 def _wait(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from servman.cli.plain import plain_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -24,8 +26,8 @@ def show_wait(console: Console, *, quiet: bool) -> Iterator[Tell]:
         yield lambda _: None
     elif console.is_terminal:
         with console.status("waiting") as status:
-            yield lambda progress: status.update(escape(str(progress)))
+            yield lambda progress: status.update(escape(plain_line(progress)))
     else:
         yield lambda progress: console.print(
-            str(progress), markup=False, highlight=False, soft_wrap=True
+            plain_line(progress), markup=False, highlight=False, soft_wrap=True
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
-from servman.client.reading import read_reason, read_state
+from servman.client.reading import read_reason, read_state, read_worker
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from servman.reasons import Reason
     from servman.state import ServableState
+    from servman.worker_state import WorkerSnapshot
 
 
 @final
@@ -43,6 +44,7 @@ class ModelStatus:
         versions: The last state of each version that is known, the newest first.
         labels: Each label with the version that lookups by it find.
         reason: Why the newest wanted version is not available; None if it is.
+        workers: Each version that lives in processes of its own with how each of these is.
 
     Threads: immutable; any thread.
     """
@@ -54,6 +56,7 @@ class ModelStatus:
     versions: tuple[ServableState, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     reason: Reason | None = None
+    workers: Mapping[int, tuple[WorkerSnapshot, ...]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.reason is None
@@ -269,6 +272,10 @@ def _read_model(message: Any) -> ModelStatus:
         tuple(states),
         dict(sorted(message.labels.items())),
         _optional_reason(message),
+        {
+            version: tuple(map(read_worker, one.workers))
+            for version, one in sorted(message.workers.items())
+        },
     )
 
 

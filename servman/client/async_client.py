@@ -85,10 +85,11 @@ class AsyncClient:
         timeout: float | None = 60.0,  # noqa: ASYNC109 -- as `Client`, on the injected clock
         count: int | None = None,
         progress: Callable[[RemoteProgress], None] | None = None,
+        give_up: Callable[[RemoteProgress], bool] | None = None,
     ) -> dict[ServableRequest, ServableId]:
-        """Wait until each of *requests* is available; see `Client`. *progress* is called on the loop."""
+        """Wait until each of *requests* is available; see `Client`. Callbacks are called on the loop."""
         question = Question.of(requests, count=count, fail_fast=True)
-        result = await self._wait(question, timeout, progress)
+        result = await self._wait(question, timeout, progress, give_up)
         if not result:
             raise result.error(timeout)
         return dict(result.ids)
@@ -200,10 +201,10 @@ class AsyncClient:
         question: Question,
         timeout: float | None,  # noqa: ASYNC109 -- as above
         progress: Callable[[RemoteProgress], None] | None,
+        give_up: Callable[[RemoteProgress], bool] | None = None,
     ) -> RemoteWaitResult:
-        return await self._run(
-            RemoteWait(question, timeout, self.server, self._clock, progress).talk()
-        )
+        wait = RemoteWait(question, timeout, self.server, self._clock, progress, give_up=give_up)
+        return await self._run(wait.talk())
 
     async def _follow(self, watching: Watching) -> AsyncGenerator[WatchEvent, None]:
         while True:

@@ -80,6 +80,7 @@ class Client:
         timeout: float | None = 60.0,
         count: int | None = None,
         progress: Callable[[RemoteProgress], None] | None = None,
+        give_up: Callable[[RemoteProgress], bool] | None = None,
     ) -> dict[ServableRequest, ServableId]:
         """Wait until each of *requests* (none: every configured model) is available on the server.
 
@@ -91,6 +92,10 @@ class Client:
             timeout: Seconds to wait; None waits for ever, 0 asks once.
             count: How many have to be available, 1 for any of them; None for all.
             progress: Called on this thread at the beginning, and when something has changed that it tells.
+            give_up: Asked on this thread whenever the server has told how far it is; true ends the wait as if
+                the time were up. For who does not want to wait until a load has failed for good, say: the
+                facts of a pending reason tell how many "attempts" were begun, and that the next comes
+                after "retry_in" seconds.
 
         Blocks: until then, until the first failure (with a *count*, until so many no longer can be), or for
             *timeout* seconds; one more where the server does not answer. Ctrl-C ends it at once.
@@ -108,7 +113,8 @@ class Client:
             UnimplementedError: What is there cannot answer it.
             ClosedError: The client was closed.
         """
-        result = self._wait(Question.of(requests, count=count, fail_fast=True), timeout, progress)
+        question = Question.of(requests, count=count, fail_fast=True)
+        result = self._wait(question, timeout, progress, give_up)
         if not result:
             raise result.error(timeout)
         return dict(result.ids)
@@ -263,8 +269,10 @@ class Client:
         question: Question,
         timeout: float | None,
         progress: Callable[[RemoteProgress], None] | None,
+        give_up: Callable[[RemoteProgress], bool] | None = None,
     ) -> RemoteWaitResult:
-        return self._run(RemoteWait(question, timeout, self.server, self._clock, progress).talk())
+        wait = RemoteWait(question, timeout, self.server, self._clock, progress, give_up=give_up)
+        return self._run(wait.talk())
 
     def _follow(self, watching: Watching) -> Iterator[WatchEvent]:
         while True:

@@ -26,6 +26,7 @@ class Contact:
         losses: How often it went away after it had answered.
         restarts: How often another life of it answered than before.
         complaint: What was heard last in place of a good answer; empty where nothing was wrong.
+        glimpse: How a connection has ended that there was, and that brought no answer; empty where none was.
 
     Threads: one at a time.
     """
@@ -37,6 +38,7 @@ class Contact:
         self.losses = 0
         self.restarts = 0
         self.complaint = ""
+        self.glimpse = ""
         self._life = ""
 
     def answered(self, life: str = "", *, complaint: str = "") -> None:
@@ -52,8 +54,10 @@ class Contact:
             self.restarts += bool(self._life) and life != self._life
             self._life = life
 
-    def lost(self, why: str) -> None:
-        """Note that there was no answer."""
+    def lost(self, why: str, *, connected: bool = False) -> None:
+        """Note that there was no answer, though it was *connected*."""
+        if connected:
+            self.glimpse = why
         self.losses += self.in_touch
         self.in_touch = False
         self.complaint = why
@@ -87,9 +91,11 @@ class Contact:
             text = f"{self.server} did not take the wait for {asked} {within}: {self.complaint}"
             return WaitTimeoutError(text, states=states, reasons=reasons)
         if not self.ever_reached:
+            once = self.glimpse if self.glimpse != self.complaint else ""
             text = (
-                f"{self.server} was never reached {within}: {self.complaint}; is the server running, and is"
-                f" this its address? What was asked for: {asked}"
+                f"{self.server} was never reached {within}: {self.complaint}"
+                + (f" (it was there for a while, and did not answer: {once})" if once else "")
+                + f"; is the server running, and is this its address? What was asked for: {asked}"
             )
         else:
             again = "restarted, and has gone away again" if self.restarts else "has gone away"

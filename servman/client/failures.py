@@ -59,10 +59,38 @@ _FINAL: Final = frozenset(
     }
 )
 
-_SILENT: Final = "DEADLINE_EXCEEDED"
+_LATE: Final = "DEADLINE_EXCEEDED"
+
+_OWN_DEADLINE: Final = "Deadline Exceeded"
+"""What this side's gRPC says when the time is up; a server says in words of its own what keeps it."""
 
 _NOISE: Final = re.compile(r"^failed to connect to all addresses; last error: (?:[A-Z_]+: )?")
 """What gRPC puts before the one thing that helps."""
+
+_HINTS: Final[Mapping[str, str]] = {
+    "WRONG_VERSION_NUMBER": "it seems to speak no TLS; leave the credentials out (--tls, --ca, --cert)",
+    "CERTIFICATE_VERIFY_FAILED": (
+        "nobody whom this client trusts vouches for its certificate; pass the authority (--ca)"
+    ),
+    "Hostname Verification Check failed": (
+        "its certificate is for another name than this address; use the name that stands in it"
+    ),
+    **dict.fromkeys(
+        (
+            "Socket closed",
+            "Connection reset",
+            "Broken pipe",
+            "ALERT_CERTIFICATE",
+            "ALERT_UNKNOWN_CA",
+        ),
+        "does it ask for TLS, or for a certificate of its callers? Pass credentials (--tls or --ca, --cert"
+        " with --key)",
+    ),
+}
+"""What may be wrong, by what gRPC says where no connection comes about; options are those of the command line."""
+
+_NOT_SENT: Final = ("failed to connect", "errors resolving", "Failed to create XdsClient")
+"""How gRPC begins to tell that a call never left."""
 
 _NO_GRPC: Final = "http2 header with status"
 """What gRPC says of an answer by something that speaks HTTP/2 and no gRPC, such as a proxy."""
@@ -79,15 +107,32 @@ def is_final(failure: Failure) -> bool:
 
 
 def is_answer(failure: Failure) -> bool:
-    """Tell whether a server was there to refuse the call."""
-    return is_final(failure) or failure.code == "RESOURCE_EXHAUSTED"
+    """Tell whether a server was there to refuse the call, or to say why it is late."""
+    return is_final(failure) or failure.code == "RESOURCE_EXHAUSTED" or is_told_late(failure)
+
+
+def is_told_late(failure: Failure) -> bool:
+    """Tell whether a server was there to say why it does not answer in time."""
+    return failure.code == _LATE and not _is_silence(failure)
+
+
+def has_not_left(failure: Failure) -> bool:
+    """Tell whether the call has not left this machine: there was no connection to send it by."""
+    return failure.code == "UNAVAILABLE" and failure.text.startswith(_NOT_SENT)
+
+
+def was_connected(failure: Failure) -> bool:
+    """Tell whether there was a connection, on which the call was sent and ended."""
+    return not _is_silence(failure) and not has_not_left(failure)
 
 
 def in_words(failure: Failure) -> str:
     """Return what has gone wrong, without what gRPC puts around it."""
-    if failure.code == _SILENT:
+    if _is_silence(failure):
         return "it does not answer"
     text = _NOISE.sub("", failure.text).strip() or failure.code
+    if _NOISE.match(failure.text):
+        text += next((f" ({hint})" for told, hint in _HINTS.items() if told in text), "")
     if _NO_GRPC in text:
         text = f"what answers there is no gRPC server ({text})"
     return text
@@ -103,12 +148,16 @@ def error_of(failure: Failure, server: str) -> ServmanError:
         return UnimplementedError(
             f"{server} has no such call ({words}): it is no servman server, or an older one"
         )
-    if failure.code in _BY_CODE and failure.code != _SILENT and _NO_GRPC not in words:
+    if failure.code in _BY_CODE and not _is_silence(failure) and _NO_GRPC not in words:
         return _BY_CODE[failure.code](f"{server}: {words}")
     return ServerUnreachableError(
         f"{server} cannot be reached: {words}; is the server running, and is this its address?",
         server=server,
     )
+
+
+def _is_silence(failure: Failure) -> bool:
+    return failure.code == _LATE and (not failure.text or _OWN_DEADLINE in failure.text)
 
 
 def load_error(code: str, text: str) -> ServmanError:

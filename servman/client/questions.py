@@ -22,7 +22,14 @@ from servman.client.answers import (
     read_status,
 )
 from servman.client.configuration import to_message, to_text
-from servman.client.failures import error_of, in_words, is_unimplemented, reading
+from servman.client.failures import (
+    error_of,
+    has_not_left,
+    in_words,
+    is_told_late,
+    is_unimplemented,
+    reading,
+)
 from servman.client.talk import Call, Failure, Talk, ask
 from servman.errors import InvalidArgumentError, ServerUnreachableError
 from servman.ids import AnyRequest, ServableRequest, check_name
@@ -34,11 +41,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NOT_SENT: Final = ("failed to connect", "errors resolving")
-"""How gRPC begins to tell that a call never left."""
-
 _LONGEST: Final = 1e9
 """Seconds of a timeout; more are as good as none."""
+
+_MOST: Final = 2**31 - 1
+"""How many transitions can be asked for; more are as good as all."""
+
+_TOO_HIGH: Final = 2**64
+"""What no generation comes to."""
 
 _GRACE: Final = 2.0
 """Seconds that the answer of a call that waits may come after its deadline; it may have to connect first."""
@@ -75,6 +85,7 @@ def history(
     """Ask what has happened to *name*, or to all."""
     if limit is not None and not (isinstance(limit, int) and limit > 0):
         raise InvalidArgumentError(f"a limit is None (all) or an int above 0, not {limit!r}")
+    limit = None if limit is None or limit > _MOST else limit
     request = methods.GET_HISTORY.new(
         name="" if name is None else check_name(name), limit=limit or 0
     )
@@ -114,9 +125,9 @@ def reload(
     expected_generation: int | None,
 ) -> Talk[RemoteReload]:
     """Put *config* in force."""
-    fields: dict[str, Any] = (
-        {} if expected_generation is None else {"expected_generation": expected_generation}
-    )
+    fields: dict[str, Any] = {}
+    if expected_generation is not None:
+        fields["expected_generation"] = _generation(expected_generation)
     request = methods.RELOAD_CONFIG.new(
         config=to_message(config),
         atomic=atomic,
@@ -147,7 +158,8 @@ def _ask(
 
 def _unknown_end(failure: Failure, server: str) -> Exception:
     error = error_of(failure, server)
-    if not isinstance(error, ServerUnreachableError) or failure.text.startswith(_NOT_SENT):
+    unknown = isinstance(error, ServerUnreachableError) or is_told_late(failure)
+    if not unknown or has_not_left(failure):
         return error
     return ServerUnreachableError(
         f"{server} has gone away, or does not answer, and it is not known whether the configuration came into"
@@ -162,6 +174,12 @@ def _read_object(text: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise ValueError(f"{text!r} is no transition")  # noqa: TRY004 -- it is the server's fault
     return found
+
+
+def _generation(number: int) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < _TOO_HIGH:
+        raise InvalidArgumentError(f"a generation is None or an int from 0 on, not {number!r}")
+    return number
 
 
 def _checked(timeout: float | None) -> float | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from servman.client.failures import load_error
-from servman.ids import ServableId, ServableRequest
+from servman.ids import ServableId, ServableRequest, check_name
 from servman.protos import POOL
 from servman.reasons import Reason, ReasonCode
-from servman.state import ManagerState, ServableState
+from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
+from servman.worker_state import WorkerSnapshot, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +38,16 @@ def read_states(messages: Iterable[Any]) -> dict[ServableId, ServableState]:
     return {state.id: state for state in map(read_state, messages)}
 
 
+def read_aspiration(message: Any) -> StreamAspiration:
+    """Return what a `servman.v1.Aspiration` tells."""
+    return StreamAspiration(check_name(message.name), frozenset(message.versions))
+
+
+def read_labels(message: Any) -> StreamLabels:
+    """Return what a `servman.v1.Labels` tells."""
+    return StreamLabels(check_name(message.name), dict(message.wanted), dict(message.targets))
+
+
 def read_version(name: str, message: Any) -> ServableState:
     """Return the state that a `ModelVersionStatus` of the model *name* tells."""
     error = read_error(message.status)
@@ -51,9 +62,35 @@ def read_error(status: Any) -> ServmanError | None:
     return load_error("UNKNOWN" if known is None else known.name, status.error_message)
 
 
+def read_worker(message: Any) -> WorkerSnapshot:
+    """Return what a `servman.v1.Worker` tells."""
+    device, pid, due = (
+        getattr(message, name) if message.HasField(name) else None
+        for name in ("device", "pid", "due")
+    )
+    return WorkerSnapshot(
+        index=message.index,
+        kind=message.kind,
+        device=device,
+        pid=pid,
+        state=WorkerState(message.state),
+        restarts=message.restarts,
+        since=message.since,
+        running=message.running,
+        error=read_error(message.error) if message.HasField("error") else None,
+        log_path=message.log_path or None,
+        due=due,
+    )
+
+
 def read_reason(message: Any, error: ServmanError | None = None) -> Reason:
     """Return the reason that a `servman.v1.Reason` tells; *error* is the one behind it."""
-    return Reason(_reason_code(message.code), message.text, error=error)
+    facts: dict[str, object] = {}
+    if message.attempts:
+        facts["attempts"] = message.attempts
+    if message.HasField("retry_in"):
+        facts["retry_in"] = message.retry_in
+    return Reason(_reason_code(message.code), message.text, facts, error)
 
 
 def read_reasons(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _NAMED: Final = 10
 """How many requests a text names at most."""
 
+_WHICH: Final = re.compile(r"\bipv[46]:\S+: ")
+"""Which of the addresses of a name gRPC has tried: it tries one after the other."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class RemoteWaitResult:
         reasons: Why, for every request that is pending or has failed.
         server: Who has told.
         note: What became of the contact with it meanwhile, for people; empty where nothing did.
+        given_up: Whether the caller had enough before the deadline came; `timed_out` is true then, too.
 
     Threads: never changes; any thread.
     """
@@ -46,6 +51,7 @@ class RemoteWaitResult:
     reasons: Mapping[ServableRequest, Reason] = field(default_factory=dict)
     server: str = ""
     note: str = ""
+    given_up: bool = False
 
     def __bool__(self) -> bool:
         return self.reached
@@ -64,7 +70,8 @@ class RemoteWaitResult:
             f"\n  {in_words(request, reason)}" for request, reason in self.reasons.items()
         )
         if self.timed_out:
-            within = "" if timeout is None else f" within {timeout:g} s"
+            within = "" if timeout is None or self.given_up else f" within {timeout:g} s"
+            within += ", and the wait was given up" if self.given_up else ""
             return WaitTimeoutError(
                 f"not everything was {wanted} on {self.server}{within}{self.note}{missing}",
                 states=self.states,
@@ -90,6 +97,7 @@ class RemoteProgress:
         complaint: Why not, or why it does not take the wait; empty where it does.
         pending: Each request that is not decided, and why.
         decided: Each that is, with its version; None where it has failed.
+        remaining: The seconds that are left; None where there is no end.
 
     Threads: never changes; any thread.
     """
@@ -99,12 +107,17 @@ class RemoteProgress:
     complaint: str = ""
     pending: Mapping[ServableRequest, Reason] = field(default_factory=dict)
     decided: Mapping[ServableRequest, ServableId | None] = field(default_factory=dict)
+    remaining: float | None = None
 
     @property
     def substance(self) -> object:
-        """What has to differ for it to be told anew: reasons tell ages, which differ always."""
-        pending = tuple((request, reason.code) for request, reason in self.pending.items())
-        return self.reachable, self.complaint, pending, tuple(self.decided.items())
+        """What has to differ for it to be told anew: ages in reasons always do, and addresses take turns."""
+        pending = tuple(
+            (request, reason.code, reason.facts.get("attempts"))
+            for request, reason in self.pending.items()
+        )
+        complaint = _WHICH.sub("", self.complaint)
+        return self.reachable, complaint, pending, tuple(self.decided.items())
 
     def __str__(self) -> str:
         if self.complaint:

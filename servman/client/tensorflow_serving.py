@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from servman.client import methods
@@ -49,7 +50,8 @@ def wait(whole: RemoteWait) -> Talk[RemoteWaitResult]:
             result = conclude(verdicts, whole)
             if not result.timed_out or whole.attempts.remaining() == 0.0:
                 return result
-            whole.note(result)
+            if whole.note(result):
+                return replace(result, given_up=True)
         yield from whole.attempts.pause(pause)
         pause = min(_GROWTH * pause, _LONGEST_PAUSE)
 

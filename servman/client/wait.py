@@ -8,6 +8,7 @@ client pauses and tries again, up to the deadline.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from servman.client import methods, tensorflow_serving
@@ -37,7 +38,7 @@ _AT_ONCE: Final = 0.001
 _LONGEST: Final = 20.0
 """Seconds of one call. A server that is gone without a word is noticed after them, and some patience."""
 
-_TOLD: Final = (0.5, 1.0, 2.0, 5.0)
+_TOLD: Final = (0.5, 1.0, 2.0)
 """Seconds of the calls after the first, where somebody wants to be told how far it is; the last goes on."""
 
 
@@ -51,6 +52,7 @@ class RemoteWait:
         server: Its address.
         clock: The time.
         tell: Called with how far it is, at the beginning and whenever that has changed; None: nobody.
+        give_up: Asked whenever the server has told how far it is; true ends the wait. None: nobody.
 
     Attributes:
         question: As passed.
@@ -59,7 +61,7 @@ class RemoteWait:
     Threads: one at a time.
 
     Raises:
-        InvalidArgumentError: The timeout is none, or *tell* cannot be called.
+        InvalidArgumentError: The timeout is none, or *tell* or *give_up* cannot be called.
     """
 
     def __init__(
@@ -69,18 +71,22 @@ class RemoteWait:
         server: str,
         clock: Clock,
         tell: Callable[[RemoteProgress], None] | None = None,
+        *,
+        give_up: Callable[[RemoteProgress], bool] | None = None,
     ) -> None:
-        if tell is not None and not callable(tell):
-            raise InvalidArgumentError(f"progress is told to something to call, not {tell!r}")
+        for one in (tell, give_up):
+            if one is not None and not callable(one):
+                raise InvalidArgumentError(f"progress is told to something to call, not {one!r}")
         self.question: Final = question
         self.attempts: Final = Attempts(
             server,
             timeout,
             clock,
             too_late=self._too_late,
-            on_trouble=None if tell is None else self._report,
+            on_trouble=None if tell is None else lambda: self._report(self._progress()),
         )
         self._tell = tell
+        self._give_up = give_up
         self._told: object = None
         self._last: RemoteWaitResult | None = None
 
@@ -91,7 +97,8 @@ class RemoteWait:
             ServerUnreachableError: There was no server to ask when the time was up.
             ServmanError: The server has refused what was asked.
         """
-        slices = _slices(told=self._tell is not None)
+        told = self._tell is not None or self._give_up is not None
+        slices = _slices(told=told)
         while True:
             seconds, remaining = next(slices), self.attempts.remaining()
             last = remaining is not None and remaining <= seconds
@@ -102,19 +109,22 @@ class RemoteWait:
                 if is_unimplemented(reply):
                     return (yield from tensorflow_serving.wait(self))
                 yield from self.attempts.bear(reply)
-                slices = _slices(told=self._tell is not None)
+                slices = _slices(told=told)
                 continue
             result = self._read(reply.content)
             if last or not result.timed_out:
                 return result
-            self.note(result)
+            if self.note(result):
+                return replace(result, given_up=True)
 
-    def note(self, result: RemoteWaitResult) -> None:
-        """Remember how it stands, and tell it if it is news."""
+    def note(self, result: RemoteWaitResult) -> bool:
+        """Remember how it stands, tell it if it is news, and return whether the caller has enough."""
         self._last = result
         failed: dict[ServableRequest, Any] = dict.fromkeys(result.failed)
         pending = {one: result.reasons[one] for one in result.pending if one in result.reasons}
-        self._report(pending=pending, decided={**result.ids, **failed})
+        progress = self._progress(pending=pending, decided={**result.ids, **failed})
+        self._report(progress)
+        return self._give_up is not None and self._give_up(progress)
 
     def _too_late(self) -> ServmanError:
         last = self._last
@@ -161,12 +171,14 @@ class RemoteWait:
         rest = sorted(found.keys() - asked.keys(), key=str)
         return {**asked, **{request: found[request] for request in rest}}
 
-    def _report(self, **known: Any) -> None:
-        if self._tell is None:
-            return
-        contact = self.attempts.contact
-        progress = RemoteProgress(contact.server, contact.in_touch, contact.complaint, **known)
-        if progress.substance == self._told:
+    def _progress(self, **known: Any) -> RemoteProgress:
+        contact, remaining = self.attempts.contact, self.attempts.remaining()
+        return RemoteProgress(
+            contact.server, contact.in_touch, contact.complaint, remaining=remaining, **known
+        )
+
+    def _report(self, progress: RemoteProgress) -> None:
+        if self._tell is None or progress.substance == self._told:
             return
         self._told = progress.substance
         try:

@@ -6,13 +6,13 @@ number, so that nothing is missed; where it cannot resume, it tells all anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from servman.client import methods
 from servman.client.attempts import Attempts
 from servman.client.failures import is_unimplemented, reading
-from servman.client.reading import read_state, read_states
+from servman.client.reading import read_aspiration, read_labels, read_state, read_states
 from servman.client.talk import Call, Failure, Talk
 from servman.errors import UnimplementedError
 from servman.ids import ServableId, check_name
@@ -37,12 +37,16 @@ class Snapshot:
     Attributes:
         states: The last state of each version.
         server: Which life of the server it is; it changes with a restart.
+        aspirations: What is wanted of each stream; nothing of one that is not among them.
+        labels: The labels of each stream; one that is not among them has none.
 
     Threads: immutable; any thread.
     """
 
     states: Mapping[ServableId, ServableState]
     server: str
+    aspirations: Mapping[str, StreamAspiration] = field(default_factory=dict)
+    labels: Mapping[str, StreamLabels] = field(default_factory=dict)
 
 
 WatchEvent: TypeAlias = Snapshot | ServableState | StreamAspiration | StreamLabels
@@ -122,12 +126,21 @@ def _read(message: Any) -> WatchEvent:
         case "state":
             return read_state(message.state)
         case "snapshot":
-            return Snapshot(read_states(message.snapshot.states), message.server)
+            return _read_snapshot(message.snapshot, message.server)
         case "aspiration":
-            one = message.aspiration
-            return StreamAspiration(check_name(one.name), frozenset(one.versions))
+            return read_aspiration(message.aspiration)
         case "labels":
-            one = message.labels
-            return StreamLabels(check_name(one.name), dict(one.wanted), dict(one.targets))
+            return read_labels(message.labels)
         case _:
             raise ValueError("an event of a kind that is not known here")
+
+
+def _read_snapshot(message: Any, server: str) -> Snapshot:
+    aspirations = map(read_aspiration, message.aspirations)
+    labels = map(read_labels, message.labels)
+    return Snapshot(
+        read_states(message.states),
+        server,
+        {one.name: one for one in aspirations},
+        {one.name: one for one in labels},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -33,7 +34,7 @@ from servman.errors import (
 )
 from servman.ids import ServableId, ServableRequest
 from servman.reasons import ReasonCode
-from servman.server import Tls
+from servman.server import ServerOptions, Tls, start_server
 from servman.state import ManagerState, ServableState
 from servman.testing import Spawned
 from servman.testing.clock import WATCHDOG
@@ -371,6 +372,53 @@ def test_a_deploy_is_one_line(
     assert command("wait", "m:2")[0] == 0, "what served before goes on serving"
 
 
+def write_model(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / "servable.py").write_text(text)
+    return folder
+
+
+def test_a_deploy_does_not_wait_for_an_attempt_that_comes_too_late(
+    served: Served, tmp_path: Path
+) -> None:
+    source, clock = write_model(tmp_path / "bad", TORN), SystemClock()
+    with served.open(core={"load_retry_interval": 600.0}):
+        began = clock.monotonic()
+        arguments = ["publish", str(source), str(tmp_path / "m"), "--wait", "--timeout", "300"]
+        code, out, err = run(*arguments, "--server", served.target)
+        assert (code, out, (tmp_path / "m" / "2").exists()) == (1, "", False)
+        assert clock.monotonic() - began < WATCHDOG, "it has waited in vain"
+    assert "attempt 1 of 6 failed: " in err
+    assert "m:2 was taken back" in err
+    assert "torn weights" in err
+
+
+def test_a_deploy_waits_for_an_attempt_that_comes_in_time(served: Served, tmp_path: Path) -> None:
+    flaky = (
+        "def load(context):\n    if context.attempt < 3:\n        raise ValueError('not yet')\n"
+        "    return 1\n"
+    )
+    source = write_model(tmp_path / "flaky", flaky)
+    arguments = ["publish", str(source), str(tmp_path / "m"), "--wait", "--timeout", str(WATCHDOG)]
+    with served.open(core={"load_retry_interval": 0.05}):
+        assert run(*arguments, "--server", served.target)[:2] == (0, "m:2\n")
+    with served.open(core={"load_retry_interval": 3.0}):
+        code, _, err = run(*arguments, "--server", served.target, "--fail-fast")
+        assert (code, sorted(one.name for one in (tmp_path / "m").iterdir())) == (1, ["1", "2"])
+        assert "m:3 was taken back" in err
+
+
+def test_a_version_that_still_loads_when_the_time_is_up_stays(
+    served: Served, tmp_path: Path
+) -> None:
+    source = write_model(tmp_path / "slow", SLOW)
+    with served.open():
+        arguments = ["publish", str(source), str(tmp_path / "m"), "--wait", "--timeout", "0.5"]
+        code, _, err = run(*arguments, "--server", served.target)
+        assert (code, (tmp_path / "m" / "2").exists()) == (3, True)
+        assert "m:2 is published, and stays so" in err
+
+
 def test_the_commands_speak_to_the_server(
     command: Callable[..., tuple[int, str, str]], client: Client, tmp_path: Path
 ) -> None:
@@ -387,6 +435,49 @@ def test_the_commands_speak_to_the_server(
     assert command("plan", tmp_path / "models.config")[0] == 0
     code, out, _ = command("reload", tmp_path / "models.config", "--atomic")
     assert (code, "all is well" in out) == (0, True)
+
+
+@pytest.mark.parametrize("given", [None, "debug"])
+def test_the_command_line_keeps_grpc_silent_unless_told_otherwise_and_the_library_leaves_it_alone(
+    given: str | None,
+) -> None:
+    program = (
+        "import os, servman, servman.client, servman.server; print(os.environ.get('GRPC_VERBOSITY'))\n"
+        "import servman.cli; print(os.environ['GRPC_VERBOSITY'])"
+    )
+    rest = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(  # noqa: S603 -- our own interpreter on our own text
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=rest if given is None else {**rest, "GRPC_VERBOSITY": given},
+    )
+    assert done.stdout.split() == [str(given), given or "NONE"]
+
+
+def test_a_server_that_cannot_listen_says_why(served: Served) -> None:
+    with served.open():
+        options = ServerOptions(addresses=(served.target,))
+        with pytest.raises(FailedPreconditionError, match="Address already in use; is the address"):
+            start_server(served.core, options)
+
+
+def test_what_grpc_says_on_its_own_is_not_printed(tmp_path: Path) -> None:
+    program = "from servman.cli.main import main; main()"
+    rest = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run(  # noqa: S603 -- as above
+        [sys.executable, "-c", program, "status", "--server", "xds:///nowhere"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=rest,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("Error: xds:///nowhere cannot be reached: ")
 
 
 def test_a_pipe_gets_plain_lines_and_nothing_but_text(served: Served, client: Client) -> None:

@@ -23,6 +23,12 @@ OURS: Final = frozenset(
     {
         "platforms",
         "model_platform",
+        "model_workers",
+        "model_worker_devices",
+        "num_parallel_workers",
+        "python_methods",
+        "idempotent_methods",
+        "worker_log_dir",
         "total_model_memory_limit_bytes",
         "history_file",
         "token_file",

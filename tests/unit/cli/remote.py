@@ -28,7 +28,7 @@ class FakeClient:
         self.made: list[tuple[Any, Any, Any]] = []
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.closed = 0
-        self._answers: dict[str, Any] = {}
+        self._answers: dict[str, Any] = {"wait_until": None}
 
     def make(self, server: Any, *, credentials: Any, token: Any) -> Self:
         self.made.append((server, credentials, token))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_it_prints_the_id_alone_and_exits_0(source: Path, base: Path) -> None:
 
 def test_it_creates_the_base_path_only_when_told_to(source: Path, base: Path) -> None:
     code, out, err = run(source, base / "x")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "does not exist; create it (create=True, or --create)" in err
     assert run(source, base / "x", "--create")[:2] == (0, "x:1\n")
 
@@ -90,6 +91,36 @@ def test_an_empty_path_is_not_the_working_directory(
     monkeypatch.chdir(base)
     assert run(source, "")[:2] == (2, "")
     assert list(base.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "text"),
+    [
+        (("nodir", "m"), "there is no "),
+        (("source/file", "m"), "source/file is not a directory"),
+        (("/dev/null", "m"), "/dev/null is not a directory"),
+        (("source", "/dev/null"), "/dev/null cannot be read (Not a directory)"),
+        (("source", "/dev/null/m", "--create"), "/dev/null/m cannot be written"),
+        (("source", "m" * 300), "File name too long"),
+        (("source", "nodir"), "does not exist; create it"),
+    ],
+)
+def test_paths_that_are_not_there_are_bad_usage(
+    paths: tuple[str, ...], text: str, source: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    code, out, err = run(*paths)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert list(base.iterdir()) == []
+
+
+def test_as_json_it_is_one_object(source: Path, base: Path) -> None:
+    code, out, _ = run(source, base, "--json")
+    told = {"exit_code": 0, "published": "m:1", "taken_back": False}
+    assert (code, json.loads(out)) == (0, told)
+    code, out, _ = run(source, base, 1, "--json")
+    assert (code, json.loads(out)["error"]["code"]) == (1, "ALREADY_EXISTS")
 
 
 def test_without_a_terminal_progress_is_a_line_for_each_tenth_at_most() -> None:

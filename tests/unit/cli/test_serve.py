@@ -15,6 +15,7 @@ from servman.cli.serve_flags import FLAGS, UNIMPLEMENTED, written_out
 from servman.core import ModelConfig, ServerConfig, ServerCoreOptions
 from servman.errors import InvalidArgumentError
 from servman.server import ServerOptions
+from servman.workers.options import Workers
 
 
 def flags(**given: Any) -> dict[str, Any]:
@@ -75,6 +76,40 @@ def test_bad_usage_ends_before_anything_is_served(
     assert text in result.output
 
 
+@pytest.mark.parametrize("flag", FLAGS, ids=[flag.name for flag in FLAGS])
+def test_no_value_of_a_flag_is_an_error_that_nobody_foresaw(
+    flag: serve_flags.Flag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    monkeypatch.setattr("servman.cli.serve.register_platform", lambda *_, **__: None)
+    monkeypatch.setattr("servman.cli.serve._run", lambda *_: True)
+    rest = [
+        f"--{name}={value}"
+        for name, value in (("model_base_path", "/m"), ("port", "1"))
+        if name != flag.name
+    ]
+    for value in ("", "²", "-1", "nan", "-inf", "inf", "9" * 400, "-" + "9" * 400, "a=²", "a=--1"):
+        result = CliRunner().invoke(main, ["serve", f"--{flag.name}={value}", *rest])
+        assert isinstance(result.exception, SystemExit | None), (value, result.exception)
+        assert result.exit_code in (0, 2), (value, result.output)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("a=-5", -5), ("a=²", "²"), ("a=--1", "--1"), ("a=", ""), (f"a={2**31 - 1}", 2**31 - 1)],
+)
+def test_what_is_written_as_a_number_is_one(text: str, value: object) -> None:
+    options = serve_flags.server_options_from(flags(grpc_channel_arguments=text))
+    assert options.channel_arguments == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["a", "=1", f"a={2**31}", "a=" + "9" * 5000])
+def test_what_grpc_could_not_take_is_bad_usage(text: str) -> None:
+    with pytest.raises(click.UsageError, match="--grpc_channel_arguments: "):
+        serve_flags.server_options_from(flags(grpc_channel_arguments=text))
+
+
 def test_without_flags_the_core_works_as_ever() -> None:
     assert serve_flags.core_options_from(flags()) == ServerCoreOptions()
 
@@ -124,6 +159,41 @@ def test_a_negative_retry_interval_is_none_at_all() -> None:
 def test_flags_name_the_one_model() -> None:
     given = flags(model_base_path="/m", model_name="n", model_platform="python", platforms="python")
     assert serve_flags.config_from(given) == ServerConfig([ModelConfig("n", "/m", "python")])
+
+
+@pytest.mark.parametrize(
+    ("given", "workers"),
+    [
+        ({"model_workers": 2}, Workers(2)),
+        ({"model_worker_devices": "3, 1"}, Workers(devices=(3, 1))),
+        ({"num_parallel_workers": 3}, Workers(num_parallel_workers=3)),
+        ({"model_workers": 1, "worker_log_dir": "/logs"}, Workers(1, log_dir="/logs")),
+        ({"model_workers": 1, "python_methods": "a, b"}, Workers(1, python_methods=("a", "b"))),
+        ({"model_workers": 1, "idempotent_methods": "a"}, Workers(1, idempotent_methods=("a",))),
+    ],
+    ids=str,
+)
+def test_flags_put_the_one_model_into_processes_of_its_own(
+    given: dict[str, Any], workers: Workers
+) -> None:
+    (model,) = serve_flags.config_from(flags(model_base_path="/m", **given)).models
+    assert model.workers == workers
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model_worker_devices": "0,x"}, "'x' is not the number of a device"),
+        ({"model_worker_devices": "²"}, "'²' is not the number of a device"),
+        ({"worker_log_dir": "/logs"}, "of no use without --model_workers"),
+        ({"python_methods": "a"}, "--python_methods is of no use without --model_workers"),
+        ({"model_workers": 2, "model_config_file": "/m"}, "are for one model"),
+    ],
+    ids=str,
+)
+def test_flags_about_workers_that_cannot_be_are_bad_usage(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(click.UsageError, match=said):
+        serve_flags.config_from(flags(model_base_path="/m", **given))
 
 
 def test_flags_say_how_calls_are_taken(tmp_path: Path) -> None:

@@ -8,18 +8,28 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from servman.cli import status as command
 from servman.cli.connection import complete_model
 from servman.cli.main import main
+from servman.cli.plain import echo, speak_any_language
 from servman.cli.status_table import status_table
 from servman.client import Explanation, ModelStatus, Probe, ServerStatus, Snapshot
-from servman.errors import LoadFailedError, ServerUnreachableError
+from servman.errors import (
+    AccessDeniedError,
+    LoadFailedError,
+    ResourceExhaustedError,
+    ServerUnreachableError,
+    ServmanError,
+    WaitTimeoutError,
+)
 from servman.ids import ServableId
 from servman.reasons import Reason, ReasonCode
 from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
 from tests.unit.cli.remote import FakeClient, run
+from tests.unit.worker_states import waiting, worker
 
 TORN = LoadFailedError("m:4: torn [weights]")
 FAILED = Reason(ReasonCode.FAILED, "m:4 failed after 1 attempt: torn [weights]")
@@ -35,9 +45,9 @@ STATUS = ServerStatus(
 WELL = ServerStatus({"m": ModelStatus("m", versions=(UP,))})
 
 
-def screen() -> tuple[Console, io.StringIO]:
+def screen(width: int = 120) -> tuple[Console, io.StringIO]:
     file = io.StringIO()
-    return Console(file=file, force_terminal=True, width=120, color_system=None), file
+    return Console(file=file, force_terminal=True, width=width, color_system=None), file
 
 
 def test_in_a_pipe_it_is_a_line_for_each_version_that_counts(client: FakeClient) -> None:
@@ -54,6 +64,23 @@ def test_in_a_pipe_it_is_a_line_for_each_version_that_counts(client: FakeClient)
     )
 
 
+EMPTY = Probe(
+    ok=False, missing={"": Reason(ReasonCode.NOT_CONFIGURED, "no model is configured; add one")}
+)
+
+
+def test_what_is_wrong_with_the_server_as_a_whole_is_told_once(client: FakeClient) -> None:
+    empty = ServerStatus({}, ready=EMPTY, healthy=EMPTY, generation=1)
+    client.answers(status=empty)
+    assert run("status")[:2] == (
+        1,
+        "host:8500: live, not ready, not healthy, generation 1\nno model is configured; add one\n",
+    )
+    console, file = screen()
+    console.print(status_table(empty, "host:8500"))
+    assert file.getvalue().count("no model is configured; add one") == 1
+
+
 def test_where_all_is_well_it_exits_0(client: FakeClient) -> None:
     client.answers(status=WELL)
     assert run("status", "m", "--timeout", "3") == (
@@ -62,6 +89,13 @@ def test_where_all_is_well_it_exits_0(client: FakeClient) -> None:
         "",
     )
     assert client.calls == [("status", (("m",),), {"timeout": 3.0})]
+
+
+def test_a_model_that_the_server_does_not_know_is_not_well(client: FakeClient) -> None:
+    unknown = ModelStatus("x", reason=Reason(ReasonCode.NOT_CONFIGURED, "no model 'x'"))
+    client.answers(status=ServerStatus({**WELL.models, "x": unknown}))
+    assert run("status", "m", "x")[0] == 1
+    assert run("status")[0] == 0  # a model that is on its way out is shown, too
 
 
 def test_as_json_all_of_it_is_told(client: FakeClient) -> None:
@@ -75,6 +109,55 @@ def test_as_json_all_of_it_is_told(client: FakeClient) -> None:
     assert [one["version"] for one in model["versions"]] == [4, 3, 2]
     assert model["versions"][0]["error"] == "m:4: torn [weights]"
     assert model["reason"]["code"] == "failed"
+
+
+ISOLATED = ServerStatus(
+    {
+        "m": ModelStatus(
+            "m", versions=(DOWN, UP), workers={3: (worker(), waiting(1)), 4: (worker(),)}
+        ),
+        "n": ModelStatus("n", versions=(ServableState(ServableId("n", 1), ManagerState.LOADING),)),
+    }
+)
+
+
+def test_of_a_version_that_is_there_it_is_told_how_many_workers_it_has(client: FakeClient) -> None:
+    client.answers(status=ISOLATED)
+    assert run("status")[1].splitlines()[1:] == [
+        "m:4 END: torn [weights]",
+        "m:3 AVAILABLE 1/2 workers",
+        "n:1 LOADING",
+    ]
+    console, file = screen()
+    console.print(status_table(ISOLATED, "host:8500"))
+    rows = [line.split("│") for line in file.getvalue().splitlines() if "│" in line]
+    assert [row[4].strip() for row in rows] == ["", "1/2", ""]
+    assert "workers" in file.getvalue()
+
+
+def test_without_any_workers_there_is_no_column_for_them() -> None:
+    console, file = screen()
+    console.print(status_table(STATUS, "host:8500"))
+    assert "workers" not in file.getvalue()
+
+
+def test_as_json_all_of_each_worker_is_told(client: FakeClient) -> None:
+    client.answers(status=ISOLATED)
+    models = json.loads(run("status", "--json")[1])["models"]
+    assert models["n"]["workers"] == {}
+    assert models["m"]["workers"]["3"][1] == {
+        "index": 1,
+        "kind": "plain",
+        "device": None,
+        "pid": None,
+        "state": "waiting",
+        "restarts": 2,
+        "since": 0.0,
+        "running": 0,
+        "error": "m:1: worker 1 was killed by SIGKILL\nand wrote much",
+        "log_path": None,
+        "due": None,
+    }
 
 
 def test_a_server_that_is_not_there_exits_4(client: FakeClient) -> None:
@@ -92,12 +175,110 @@ def test_on_a_terminal_it_is_a_table() -> None:
     assert "m:2" not in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_table_fits_its_terminal_and_its_headline_is_no_narrower(width: int) -> None:
+    console, file = screen(width)
+    server = "models.example.com:8500"
+    console.print(status_table(WELL, server, f"{server} cannot be reached: refused"))
+    lines = file.getvalue().splitlines()
+    assert lines[0].rstrip() == f"{server}: live, ready, healthy"
+    assert lines[-1].rstrip() == f"{server} cannot be reached: refused"
+    long = {name: ModelStatus(name, versions=(UP, DOWN)) for name in ("x" * 120, "模型" * 30)}
+    console.print(status_table(ServerStatus(long), server))
+    assert all(cell_len(line) <= width for line in file.getvalue().splitlines())
+    told = "".join(line.split("│")[1] for line in file.getvalue().splitlines() if "│" in line)
+    assert "".join(told.split()) == "m" + "x" * 120 + "模型" * 30
+
+
+def test_a_name_stands_once_beside_its_versions() -> None:
+    console, file = screen()
+    console.print(status_table(STATUS, "host:8500"))
+    assert [line.split("│")[1].strip() for line in file.getvalue().splitlines() if "│" in line] == [
+        "m",
+        "",
+        "n",
+    ]
+
+
+EVIL = "a\x1b[31mb\r\nc\x9bd\u202ee\x07"
+WRITTEN = r"a\x1b[31mb\r\nc\x9bd\u202ee\x07"
+
+
+def evil_status() -> ServerStatus:
+    state = ServableState(ServableId(EVIL, 1), ManagerState.END, LoadFailedError(f"torn {EVIL}"))
+    reason = Reason(ReasonCode.FAILED, f"because {EVIL}")
+    return ServerStatus(
+        {EVIL: ModelStatus(EVIL, versions=(state,), labels={EVIL: 1}, reason=reason)}
+    )
+
+
+def test_what_a_model_is_called_does_not_steer_the_terminal(client: FakeClient) -> None:
+    console, file = screen(200)
+    console.print(status_table(evil_status(), EVIL, EVIL))
+    assert not set(file.getvalue()) & {"\x1b", "\r", "\x9b", "\u202e", "\x07"}
+    assert file.getvalue().count(WRITTEN) >= 5
+    client.answers(
+        status=evil_status(),
+        explain=Explanation(EVIL, Reason(ReasonCode.FAILED, EVIL), f"{EVIL}: not well"),
+        history=({"time": 0.0, "event": "END", "name": EVIL, "version": 4, "error": EVIL},),
+        wait_until_available=LoadFailedError(EVIL),
+    )
+    assert run("status")[1].count(WRITTEN) >= 3
+    assert run("history")[1].count(WRITTEN) >= 2
+    client.answers(watch=iter([ServableState(ServableId(EVIL, 4), ManagerState.LOADING)]))
+    assert run("status", "--watch")[1] == f"{WRITTEN}:4 LOADING\n"
+    several = WRITTEN.replace(r"\n", "\n")
+    assert run("explain", "m")[1] == f"{several}: not well\n"
+    assert run("wait", "m")[2] == f"Error: {several}\n"
+
+
+def test_on_a_stream_that_cannot_write_a_name_it_is_written_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", errors="strict")
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # what a host may have put there
+    speak_any_language()
+    echo("é 模")
+    assert stream.buffer.getvalue() == b"\xe9 \\u6a21\n"
+
+
 def test_the_live_table_goes_on_over_a_server_that_is_gone_for_a_while(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: Iterator[ServerStatus | BaseException] = iter(
-        [STATUS, ServerUnreachableError("gone for a while"), WELL, KeyboardInterrupt()]
-    )
+    text = live_table(client, monkeypatch, STATUS, ServerUnreachableError("gone for a while"), WELL)
+    assert text.index("not healthy") < text.index("gone for a while") < text.rindex(", healthy")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ServerUnreachableError("not now"),
+        ResourceExhaustedError("not now"),
+        WaitTimeoutError("not now"),
+    ],
+)
+def test_the_live_table_waits_for_a_server_that_does_not_answer_yet(
+    trouble: ServmanError, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = live_table(client, monkeypatch, trouble, trouble, WELL)
+    assert text.index("waiting: not now") < text.index("host:8500: live, ready, healthy")
+
+
+def test_the_live_table_ends_where_the_server_refuses_it(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_table(client, monkeypatch, AccessDeniedError("wrong token"), code=2)
+
+
+def live_table(
+    client: FakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    *found: ServerStatus | ServmanError,
+    code: int = 130,
+) -> str:
+    """Return what a live table has shown of looks that have *found* this, until Ctrl-C."""
+    looks: Iterator[ServerStatus | BaseException] = iter([*found, KeyboardInterrupt()])
 
     def look(*_: object, **__: object) -> ServerStatus:
         found = next(looks)
@@ -109,9 +290,25 @@ def test_the_live_table_goes_on_over_a_server_that_is_gone_for_a_while(
     monkeypatch.setattr(command, "Console", lambda: console)
     monkeypatch.setattr(command, "_LOOK_INTERVAL", 0.0)
     client.answers(status=look)
-    assert run("status", "--watch")[0] == 130
-    text = file.getvalue()
-    assert text.index("not healthy") < text.index("gone for a while") < text.rindex(", healthy")
+    assert run("status", "--watch")[0] == code
+    return file.getvalue()
+
+
+def test_a_snapshot_is_followed_by_what_is_wanted_and_the_labels_like_single_events(
+    client: FakeClient,
+) -> None:
+    aspirations = {"m": StreamAspiration("m", frozenset([3]))}
+    labels = {"m": StreamLabels("m", {"stable": 3}, {"stable": 3})}
+    snapshot = Snapshot({UP.id: UP}, "life", aspirations, labels)
+    client.answers(watch=lambda *_: iter([snapshot]))
+    told = "server life\nm:3 AVAILABLE\nm: wanted 3\nm: labels stable is 3\n"
+    assert run("status", "--watch")[1] == told
+    lines = [json.loads(one) for one in run("status", "--watch", "--json")[1].splitlines()]
+    assert lines[0].keys() == {"snapshot", "server"}
+    assert lines[1:] == [
+        {"wanted": {"name": "m", "versions": [3]}},
+        {"labels": {"name": "m", "wanted": {"stable": 3}, "targets": {"stable": 3}}},
+    ]
 
 
 EVENTS = [

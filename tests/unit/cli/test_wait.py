@@ -11,6 +11,7 @@ import grpc
 import pytest
 from rich.console import Console
 
+from servman.cli.connection import Connection
 from servman.cli.wait_display import show_wait
 from servman.client import RemoteProgress, RemoteWaitResult
 from servman.errors import (
@@ -160,6 +161,7 @@ def test_certificates_are_read_from_files(
         return "tls"
 
     monkeypatch.setattr(grpc, "ssl_channel_credentials", credentials)
+    monkeypatch.setattr(Connection, "_check_files", lambda _: None)  # they are none
     client.answers(wait_until_available={})
     for name in ("ca", "cert", "key"):
         (tmp_path / name).write_bytes(name.encode())
@@ -175,6 +177,27 @@ def test_a_certificate_without_its_key_exits_2(client: FakeClient, tmp_path: Pat
     (tmp_path / "cert").write_bytes(b"cert")
     code, _, err = run("wait", "m", "--cert", tmp_path / "cert")
     assert (code, "--cert and --key belong together" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--ca=junk"], "--ca cannot be used: "),
+        (["--ca=/proc/self/mem"], "--ca cannot be used: "),
+        (["--cert=junk", "--key=junk"], "--cert and --key cannot be used: "),
+    ],
+)
+def test_files_that_hold_no_certificates_are_bad_usage(
+    options: list[str],
+    text: str,
+    client: FakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk").write_text("no certificate")
+    code, _, err = run("wait", "m", "--server", "host:1", *options)
+    assert (code, text in err, client.made) == (2, True, [])
 
 
 # ---- progress ------------------------------------------------------------------------------------

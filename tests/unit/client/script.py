@@ -110,5 +110,6 @@ REFUSED = Failure(
 )
 DROPPED = Failure("UNAVAILABLE", "Socket closed")
 SILENT = Failure("DEADLINE_EXCEEDED", "Deadline Exceeded")
+BUSY = Failure("DEADLINE_EXCEEDED", "it found no free thread within 9.750 s")
 UNIMPLEMENTED = Failure("UNIMPLEMENTED", "Method not found!")
 NOT_FOUND = Failure("NOT_FOUND", "Could not find any versions of model m")

@@ -20,10 +20,12 @@ from servman.errors import (
     ResourceExhaustedError,
     ServerUnreachableError,
     UnimplementedError,
+    WaitTimeoutError,
 )
 from servman.ids import ServableId
 from servman.reasons import ReasonCode
 from tests.unit.client.script import (
+    BUSY,
     DROPPED,
     REFUSED,
     SERVER,
@@ -238,6 +240,13 @@ def test_a_server_that_does_not_answer_is_told_at_once_and_asked_once(
     assert (len(script.calls), script.pauses) == (1, [])
 
 
+@pytest.mark.parametrize("name", [one for one in NAMES if one != "reload"])
+def test_a_server_that_says_why_it_is_late_is_there(name: str) -> None:
+    with pytest.raises(WaitTimeoutError, match="host:8500: it found no free thread") as raised:
+        Script(BUSY).play(talks()[name])
+    assert type(raised.value) is WaitTimeoutError
+
+
 @pytest.mark.parametrize("name", [one for one in NAMES if one != "status"])
 def test_a_server_without_the_call_is_told_as_that(name: str) -> None:
     with pytest.raises(UnimplementedError, match="no servman server, or an older one"):
@@ -267,7 +276,7 @@ def test_an_answer_that_makes_no_sense_is_the_servers_fault(name: str) -> None:
         Script(Answer(b"\xff\xff")).play(talks()[name])
 
 
-@pytest.mark.parametrize("failure", [DROPPED, SILENT])
+@pytest.mark.parametrize("failure", [DROPPED, SILENT, BUSY])
 def test_a_reload_whose_end_is_not_known_says_so(failure: Failure) -> None:
     with pytest.raises(ServerUnreachableError, match="it is not known whether") as raised:
         Script(failure).play(talks()["reload"])

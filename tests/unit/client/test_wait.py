@@ -24,12 +24,14 @@ from servman.ids import ServableId, ServableRequest
 from servman.reasons import ReasonCode
 from servman.state import ManagerState
 from tests.unit.client.script import (
+    BUSY,
     DROPPED,
     REFUSED,
     SERVER,
     SILENT,
     Line,
     Script,
+    message,
     pending,
     reached,
     reason,
@@ -45,9 +47,11 @@ def wait(
     *requests: str,
     timeout: float | None = 60.0,
     tell: Callable[[RemoteProgress], None] | None = None,
+    give_up: Callable[[RemoteProgress], bool] | None = None,
 ) -> RemoteWaitResult:
     question = Question.of(requests or ("m",), fail_fast=True)
-    return script.play(RemoteWait(question, timeout, SERVER, script.clock, tell).talk())
+    made = RemoteWait(question, timeout, SERVER, script.clock, tell, give_up=give_up)
+    return script.play(made.talk())
 
 
 # ---- the question ------------------------------------------------------------------------------
@@ -211,11 +215,31 @@ def test_a_server_that_is_not_up_yet_is_waited_for() -> None:
     result = wait(script)
     assert result
     assert result.note == ""
-    assert script.pauses == pytest.approx([0.1, 0.2, 0.4])
+    assert script.pauses == pytest.approx([0.1, 0.2, 0.2])
+
+
+def test_a_server_that_was_there_too_shortly_to_answer_is_told_as_that() -> None:
+    with pytest.raises(ServerUnreachableError) as raised:
+        wait(Script(REFUSED, DROPPED, REFUSED), timeout=5.0)
+    assert not raised.value.ever_reached
+    assert (
+        "was never reached within 5 s: ipv4:127.0.0.1:1: Connection refused (it was there for a while, and"
+        " did not answer: Socket closed); is the server running" in str(raised.value)
+    )
+    with pytest.raises(ServerUnreachableError, match="within 5 s: Socket closed; is the server"):
+        wait(Script(DROPPED), timeout=5.0)
+    with pytest.raises(ServerUnreachableError, match="refused; is the server"):
+        wait(Script(SILENT, REFUSED), timeout=5.0)
+
+
+def test_a_call_that_has_not_left_is_tried_again_soon_for_a_server_may_not_live_long() -> None:
+    script = Script(*[REFUSED] * 9, reached(m="m:3"))
+    assert wait(script)
+    assert max(script.pauses) == pytest.approx(0.2)
 
 
 def test_pauses_grow_to_a_second_and_begin_anew_after_an_answer() -> None:
-    script = Script(*[REFUSED] * 6, pending("m"), DROPPED, reached(m="m:3"))
+    script = Script(*[DROPPED] * 6, pending("m"), DROPPED, reached(m="m:3"))
     assert wait(script, timeout=None)
     assert script.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 0.1])
 
@@ -292,6 +316,13 @@ def test_a_server_that_does_not_answer_is_told_as_that() -> None:
         ServerUnreachableError, match="never reached within 60 s: it does not answer"
     ):
         wait(script)
+
+
+def test_a_server_that_says_why_it_is_late_is_asked_again_and_told_as_that() -> None:
+    assert wait(Script(BUSY, reached(m="m:3")))
+    with pytest.raises(WaitTimeoutError, match=r"did not take the wait.*no free thread") as raised:
+        wait(Script(BUSY))
+    assert type(raised.value) is WaitTimeoutError
 
 
 def test_a_server_with_no_room_for_the_wait_is_asked_again_and_told_as_that() -> None:
@@ -387,14 +418,61 @@ def test_progress_is_told_when_something_has_changed() -> None:
     ]
 
 
+def test_a_name_of_several_addresses_that_refuse_in_turn_is_told_once() -> None:
+    told: list[RemoteProgress] = []
+    other = Failure(REFUSED.code, REFUSED.text.replace("ipv4:127.0.0.1", "ipv6:%5B::1%5D"))
+    assert other != REFUSED
+    assert wait(Script(REFUSED, other, REFUSED, other, reached(m="m:3")), tell=told.append)
+    assert len(told) == 1
+
+
+def repeated(attempts: int, retry_in: float | None) -> Answer:
+    """Return the answer that a load has failed, and when the next is due."""
+    known = message("servman.v1.Reason", code="retry pending", text="m is torn", attempts=attempts)
+    if retry_in is not None:
+        known.retry_in = retry_in
+    return waited(timed_out=True, pending=["m"], reasons={"m": known}, server="a")
+
+
+def test_each_failed_attempt_is_told_though_the_reason_is_the_same() -> None:
+    told: list[RemoteProgress] = []
+    script = Script(repeated(1, 60.0), repeated(1, 58.0), repeated(2, None), reached(m="m:3"))
+    assert wait(script, tell=told.append)
+    assert [one.pending[M].facts for one in told] == [
+        {"attempts": 1, "retry_in": 60.0},
+        {"attempts": 2},
+    ]
+
+
+def test_who_has_enough_ends_the_wait_before_its_time() -> None:
+    asked: list[RemoteProgress] = []
+
+    def give_up(progress: RemoteProgress) -> bool:
+        asked.append(progress)
+        return M in progress.pending and progress.pending[M].code is ReasonCode.RETRYING
+
+    script = Script(REFUSED, pending("m"))
+    script.add(script.lasting(0.5, pending("m")), repeated(1, 60.0))
+    result = wait(script, timeout=9.0, give_up=give_up)
+    assert (result.reached, result.timed_out, result.given_up) == (False, True, True)
+    assert [one.remaining for one in asked] == pytest.approx([8.9, 8.4, 8.4])
+    text = str(result.error(9.0))
+    assert text.startswith("not everything was available on host:8500, and the wait was given up")
+
+
+def test_what_is_decided_is_not_given_up() -> None:
+    assert wait(Script(reached(m="m:3")), give_up=lambda _: True)
+    assert not wait(Script(pending("m")), timeout=0.0, give_up=lambda _: True).given_up
+
+
 def test_where_progress_is_told_the_first_answer_comes_at_once_and_the_next_ones_soon() -> None:
     script = Script(pending("m"))
     script.add(
-        *[script.lasting(seconds, pending("m")) for seconds in (0.5, 1.0, 2.0, 5.0)],
+        *[script.lasting(seconds, pending("m")) for seconds in (0.5, 1.0, 2.0, 2.0)],
         reached(m="m:3"),
     )
     assert wait(script, tell=lambda _: None)
-    assert [one.timeout for one in script.asked] == [0.001, 0.5, 1.0, 2.0, 5.0, 5.0]
+    assert [one.timeout for one in script.asked] == [0.001, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_a_server_that_takes_no_wait_is_told_as_that() -> None:

@@ -56,6 +56,16 @@ def test_each_kind_of_event_is_told_as_what_it_is() -> None:
     assert told == StreamLabels("m", {"s": 4}, {"s": 3})
 
 
+def test_a_snapshot_tells_what_is_wanted_and_the_labels_as_single_events_do() -> None:
+    labels = {"name": "m", "wanted": {"s": 4}, "targets": {"s": 3}}
+    told = watching()[0].take(
+        event(1, snapshot={"aspirations": [{"name": "m", "versions": [3, 4]}], "labels": [labels]})
+    )
+    assert isinstance(told, Snapshot)
+    assert told.aspirations == {"m": StreamAspiration("m", frozenset([3, 4]))}
+    assert told.labels == {"m": StreamLabels("m", {"s": 4}, {"s": 3})}
+
+
 def test_it_is_asked_for_what_comes_after_what_was_told_last() -> None:
     watch, _ = watching(None, "m", "n")
     first = watch.call()
@@ -81,7 +91,10 @@ def test_another_life_of_the_server_counts_anew() -> None:
     assert watch.call().request.server == "b"
 
 
-@pytest.mark.parametrize("content", [b"\xff", event(1), event(1, aspiration={"name": "a:b"})])
+BAD = event(1, snapshot={"labels": [{"name": "a:b"}]})
+
+
+@pytest.mark.parametrize("content", [b"\xff", event(1), event(1, aspiration={"name": "a:b"}), BAD])
 def test_an_event_that_makes_no_sense_is_the_servers_fault(content: bytes) -> None:
     with pytest.raises(InternalError, match="cannot be read"):
         watching()[0].take(content)
