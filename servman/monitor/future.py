@@ -72,16 +72,17 @@ class WaitFuture(Future[WaitResult]):
             WaitTimeoutError: The wait is not over yet, which is a `TimeoutError`.
             CancelledError: It was cancelled.
         """
-        self._raise_if_late(timeout)
-        error = self.exception()
+        error = self.exception(timeout)
         if error is not None:
             raise error
         return super().result()
 
     def exception(self, timeout: float | None = None) -> ServmanError | None:
         """Wait until the wait is over, and return what has ended it instead of a result, if anything."""
-        self._raise_if_late(timeout)
-        error = super().exception()
+        try:
+            error = super().exception(timeout)
+        except TimeoutError:
+            raise WaitTimeoutError(f"the wait is not over after {timeout:g} s") from None
         return None if error is None else settled(error)
 
     def add_done_callback(self, fn: Callable[[Future[WaitResult]], object]) -> None:
@@ -91,12 +92,6 @@ class WaitFuture(Future[WaitResult]):
         this.
         """
         super().add_done_callback(lambda _: self._run(functools.partial(_call, fn, self)))
-
-    def _raise_if_late(self, timeout: float | None) -> None:
-        try:
-            super().exception(timeout)
-        except TimeoutError:
-            raise WaitTimeoutError(f"the wait is not over after {timeout:g} s") from None
 
 
 def _call(fn: Callable[[Future[WaitResult]], object], future: WaitFuture) -> None:

@@ -8,7 +8,7 @@ TensorFlow Serving does it. A label is decided by the version that it is to mean
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, final
 
@@ -17,7 +17,7 @@ from servman.ids import AnyRequest, Selector, ServableId, ServableRequest
 from servman.state import ManagerState, ServableState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from servman.monitor.answer import Judgement
     from servman.monitor.stream import StreamView
@@ -155,7 +155,8 @@ class Question:
         """
         if not isinstance(goal, ManagerState):
             raise InvalidArgumentError(f"a goal is a ManagerState, not {goal!r}")
-        one = isinstance(requests, (str, ServableId, ServableRequest))
+        # A mapping of requests to states would be taken for its keys alone, and the states for nothing.
+        one = isinstance(requests, (str, ServableId, ServableRequest, Mapping))
         several: Iterable[AnyRequest] = (
             (requests,) if one or not isinstance(requests, Iterable) else requests  # type: ignore[assignment] # `of` refuses what is no request
         )

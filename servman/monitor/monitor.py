@@ -18,7 +18,7 @@ from servman.monitor.notification import Notification
 from servman.monitor.settlement import Settlement
 from servman.monitor.waiting import Verdict
 from servman.monitor.waits import Waits
-from servman.state import ManagerState, ServableState
+from servman.state import ManagerState, ServableState, StreamAspiration, StreamLabels
 from servman.threads import WorkerPool, join, refuse_own_thread
 
 if TYPE_CHECKING:
@@ -151,6 +151,22 @@ class ServableStateMonitor:
             for name, versions in self.get_all_states().items()
             if any(one.manager_state is ManagerState.AVAILABLE for one in versions.values())
         )
+
+    def get_aspirations(self) -> dict[str, StreamAspiration]:
+        """Return what is aspired of every stream for which anything was aspired last."""
+        return {
+            name: StreamAspiration(name, view.aspired)
+            for name, view in self._history.at_one_moment(None).items()
+            if view.aspired
+        }
+
+    def get_labels(self) -> dict[str, StreamLabels]:
+        """Return the labels of every stream that has any."""
+        return {
+            name: StreamLabels(name, view.labels, view.targets)
+            for name, view in self._history.at_one_moment(None).items()
+            if view.labels or view.targets
+        }
 
     def get_log(self) -> list[ServableState]:
         """Return the last states that were published, oldest first, at most `log_capacity`."""

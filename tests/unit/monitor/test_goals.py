@@ -161,7 +161,9 @@ def test_a_question_takes_one_request_or_several_and_keeps_each_once() -> None:
     assert several.streams == {"m": (m, m1), "n": (n,)}
 
 
-@pytest.mark.parametrize("requests", [5, None, ["m", 5], [["m"]], "m:x", "", b"m", ["m", ""]])
+@pytest.mark.parametrize(
+    "requests", [5, None, ["m", 5], [["m"]], "m:x", "", b"m", ["m", ""], {"m:1": ManagerState.END}]
+)
 def test_a_question_refuses_what_is_no_request(requests: object) -> None:
     with pytest.raises(InvalidArgumentError):
         Question.of(requests, AVAILABLE)  # type: ignore[arg-type] # the point

@@ -11,7 +11,7 @@ from servman.monitor.explanation import explain
 from servman.monitor.goals import decide
 from servman.monitor.monitor import ServableStateMonitor
 from servman.reasons import ReasonCode
-from servman.state import ManagerState
+from servman.state import ManagerState, StreamAspiration, StreamLabels
 from servman.testing import FakeClock, Spawned
 from tests.unit.monitor.feed import (
     AVAILABLE,
@@ -35,6 +35,16 @@ def labeling(bus: EventBus, clock: FakeClock) -> Iterator[ServableStateMonitor]:
     monitor = ServableStateMonitor(bus, labels=True, clock=clock)
     yield monitor
     monitor.close()
+
+
+def test_what_is_aspired_and_the_labels_can_be_read_until_they_are_gone(
+    labeling: ServableStateMonitor, bus: EventBus
+) -> None:
+    publish(bus, {3, 4}, ({"s": 4}, {"s": 3}))
+    assert labeling.get_aspirations() == {"m": StreamAspiration("m", frozenset([3, 4]))}
+    assert labeling.get_labels() == {"m": StreamLabels("m", {"s": 4}, {"s": 3})}
+    publish(bus, set(), ({}, {}))
+    assert (labeling.get_aspirations(), labeling.get_labels()) == ({}, {})
 
 
 @pytest.mark.parametrize(
