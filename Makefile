@@ -4,13 +4,16 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration coverage wheel conformance bench stress simulate mutants protos lock dev clean distclean
+.PHONY: help demo test lint unit untraced integration coverage wheel conformance bench stress simulate mutants protos lock dev clean distclean
 
 export PYTHON ?= python3
+unexport PYTHONDONTWRITEBYTECODE # each of the many processes would compile all anew
 BIN := .venv/bin
-PYTEST := $(BIN)/coverage run --append -m pytest
+TRACED = $(BIN)/coverage run --data-file=build/coverage.$@ -m pytest --junit-xml=build/$@.xml
+UNTRACED := concurrency simulation stress # tracing would double their time
+# What each part says stands together, when it has ended. A make that cannot do that runs one at a time.
+TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--jobs=$(or $(JOBS),2) --output-sync=target)
 STARTED := $(shell date +%s)
 
 help: ## List the targets
@@ -24,8 +27,10 @@ demo: ## See the main job at work (ARGS="--platform python" does without TensorF
 	fi; \
 	exec $(BIN)/servman demo $(ARGS)
 
-test: lint unit integration coverage wheel ## Run all that CI runs, the cheap failures first
-	@$(BIN)/python .ci/closing_line.py $(STARTED) build/unit.xml build/simulation.xml build/integration.xml build/wheel.xml
+test: ## Run all that CI runs, two parts at a time (JOBS=1: one, seen as it goes)
+	@$(MAKE) --no-print-directory $(TOGETHER) lint unit integration untraced wheel
+	@$(MAKE) --no-print-directory coverage
+	@$(BIN)/python .ci/closing_line.py $(STARTED) build/unit.xml build/integration.xml build/untraced.xml build/wheel.xml
 
 lint: dev ## Check format, style, types and the import rules
 	$(BIN)/ruff format --check .
@@ -33,15 +38,19 @@ lint: dev ## Check format, style, types and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: dev ## Run the fast tests: all but tests/integration
-	@rm -f .coverage
-	$(PYTEST) --ignore=tests/integration --ignore=tests/simulation --ignore=tests/stress --junit-xml=build/unit.xml
-	$(BIN)/python -m pytest tests/simulation tests/stress --junit-xml=build/simulation.xml  # tracing would double it
+unit: dev ## Run the fast tests
+	@mkdir -p build
+	$(TRACED) tests $(UNTRACED:%=--ignore=tests/%) --ignore=tests/integration
 
 integration: dev ## Run the tests on real time, files and threads
-	$(PYTEST) tests/integration --junit-xml=build/integration.xml
+	@mkdir -p build
+	$(TRACED) tests/integration
 
-coverage: dev ## Report the branch coverage since the last `make unit`, simulation and stress left out
+untraced: dev ## Run the forced interleavings, the simulation and the stress, without coverage
+	$(BIN)/python -m pytest $(UNTRACED:%=tests/%) --junit-xml=build/untraced.xml
+
+coverage: dev ## Report the branch coverage of the last `make unit` and `make integration`
+	@$(BIN)/coverage combine --quiet --keep build/coverage.*
 	$(BIN)/coverage report
 
 wheel: dev ## Build the wheel and run tests/api against it in an environment of its own
@@ -61,9 +70,11 @@ conformance: dev ## Sum up how servman stands to TensorFlow Serving's own tests
 bench: dev ## Measure the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
-stress: dev ## Run a manager under fire, then soak a whole core (SECONDS=60 of each, SEED=n)
+stress: dev ## Run a manager under fire, soak a whole core, kill workers (SECONDS=60 of each, SEED=n)
 	$(BIN)/python -m tests.stress seeded --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.stress soak --seconds $(or $(SECONDS),60)
+	$(BIN)/python -m tests.stress killings --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.stress cycles
 
 simulate: dev ## Run managers and cores through random histories (SEEDS=1000 FIRST=0)
 	@$(BIN)/python -m tests.simulation seeds --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)

@@ -20,6 +20,8 @@ from tests.bench import (
     streams,
     swaps,
     waking,
+    worker_neighbours,
+    workers,
 )
 from tests.bench.measure import Row
 
@@ -41,6 +43,8 @@ def main() -> int:
         neighbours,
         saved_models,
         serving,
+        workers,
+        worker_neighbours,
     )
     for part in parts:
         console.print(f"measuring {part.__name__.rsplit('.', 1)[-1]} ...")

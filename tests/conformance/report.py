@@ -39,6 +39,7 @@ class _Marks:
 
     def __init__(self) -> None:
         self.found: set[Mark] = set()
+        self.interrupted = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
@@ -47,18 +48,24 @@ class _Marks:
                     test, _, _ = item.nodeid.partition("[")  # once, whatever its parameters
                     self.found.update(Mark(mark.name, str(one), test) for one in mark.args)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = excinfo.type is KeyboardInterrupt  # and no kind of pytest's own
+
 
 def collect(tests: Path) -> list[Mark]:
     """Return the numbers that the tests below a folder carry. None of them is run.
 
     Raises:
         RuntimeError: A test module could not be collected.
+        KeyboardInterrupt: As ever: the run around this one has to end, too.
     """
     marks, output = _Marks(), io.StringIO()
     # Without the cache: it belongs to the run that may be going on around this one.
     options = ("--collect-only", "-q", "-p", "no:cacheprovider", "-c", str(_CONFIGURATION))
     with contextlib.redirect_stdout(output):
         code = pytest.main([*options, str(tests)], plugins=[marks])
+    if marks.interrupted:
+        raise KeyboardInterrupt
     if code is not pytest.ExitCode.OK:
         raise RuntimeError(f"the tests cannot be collected:\n{output.getvalue()}")
     return sorted(marks.found)

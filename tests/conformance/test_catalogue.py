@@ -89,6 +89,12 @@ def test_tests_that_cannot_be_collected_are_an_error(tmp_path: Path) -> None:
         collect(tmp_path)
 
 
+def test_who_interrupts_the_collection_interrupts_the_run_around_it(tmp_path: Path) -> None:
+    (tmp_path / "test_interrupted.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        collect(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("status", "kinds"),
     [
