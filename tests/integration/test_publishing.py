@@ -331,6 +331,6 @@ def test_the_command_prints_the_id_alone_and_its_progress_apart(
 
 def test_the_command_says_why_it_has_not_published(source: Path, tmp_path: Path) -> None:
     code, out, err = command(source, tmp_path / "m", 3)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert f"base path {tmp_path / 'm'} does not exist; create it" in err
     assert "Traceback" not in err
