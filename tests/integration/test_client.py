@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from servman.state import ServableState
 from servman.testing import FakeClock, Spawned
 from servman.testing.clock import WATCHDOG
 from tests.integration.scripted import Scripted, free_address, model_status, waited
+from tests.integration.supervised import eventually
 
 M = ServableRequest.latest("m")
 M3 = ServableId("m", 3)
@@ -352,6 +353,17 @@ def test_closing_the_async_client_ends_a_wait() -> None:
         asyncio.run(main(address))
 
 
+def rests(pid: int) -> Callable[[], bool]:
+    """Return what tells whether a process has used no time at twenty looks in a row."""
+    seen: list[str] = []
+
+    def look() -> bool:
+        seen.append(" ".join(Path(f"/proc/{pid}/stat").read_text().split()[13:15]))
+        return len(seen) >= 20 and len(set(seen[-20:])) == 1
+
+    return look
+
+
 def test_ctrl_c_ends_the_command_at_once_and_the_call_on_the_server() -> None:
     script = hanging()
     with script.open() as address:
@@ -359,10 +371,15 @@ def test_ctrl_c_ends_the_command_at_once_and_the_call_on_the_server() -> None:
         program = "from servman.cli.main import main; main()"
         command = [sys.executable, "-c", program, *command[3:]]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:  # noqa: S603 -- our own
-            assert script.hung.wait(WATCHDOG)
-            since = SystemClock().monotonic()
-            process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=WATCHDOG)
+            try:
+                assert script.hung.wait(WATCHDOG)
+                # What is raised while gRPC still begins the call may be lost in its destructors.
+                eventually(rests(process.pid))
+                since = SystemClock().monotonic()
+                process.send_signal(signal.SIGINT)
+                _, told = process.communicate(timeout=WATCHDOG)
+            finally:
+                process.kill()
         assert (process.returncode, told) == (130, b"")
         assert script.released.wait(WATCHDOG)
     assert spent(since) < 5
