@@ -1,6 +1,6 @@
 """Where each worker is put, what it is told of its device, and which devices are taken.
 
-For the others: `plan(workers)` gives one `Placement` for each worker, replicas first; `worker_environment` is what is
+For the group: `plan(workers)` gives one `Placement` for each worker, replicas first; `worker_environment` is what is
 set beside the environment of this process; `lease(id, workers)` before the first process is started, `.release()` after the last has ended.
 """
 
