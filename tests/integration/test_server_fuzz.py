@@ -56,7 +56,7 @@ def send(served: Served, method: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_any_bytes_may_come(method: str, running: Served) -> None:
-    @settings(max_examples=25)
+    @settings(max_examples=60)
     @given(st.binary(max_size=200))
     def run(data: bytes) -> None:
         send(running, method, data)
@@ -115,7 +115,7 @@ def fill_map(entries: Any, kind: Any, draw: Any, depth: int) -> None:
 def test_any_message_may_come(method: str, running: Served) -> None:
     kind = message_class(POOL.FindMethodByName(method.replace("/", ".")).input_type.full_name)
 
-    @settings(max_examples=25)
+    @settings(max_examples=60)
     @given(st.data())
     def run(data: Any) -> None:
         message = fill(kind(), data.draw)
@@ -129,7 +129,7 @@ def test_any_message_may_come(method: str, running: Served) -> None:
 
 @pytest.mark.parametrize("name", ["m", "s"])
 def test_any_tensor_may_come(name: str, running: Served) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=300)
     @given(st.data())
     def run(data: Any) -> None:
         request = message_class("tensorflow.serving.PredictRequest")()
@@ -180,7 +180,7 @@ def test_any_message_may_come_to_a_saved_model(method: str, saved: Served) -> No
     path = f"{PREDICTION}/{method}"
     kind = message_class(POOL.FindMethodByName(path.replace("/", ".")).input_type.full_name)
 
-    @settings(max_examples=40)
+    @settings(max_examples=60)
     @given(st.data())
     def run(data: Any) -> None:
         request = fill(kind(), data.draw)
@@ -194,7 +194,7 @@ def test_any_message_may_come_to_a_saved_model(method: str, saved: Served) -> No
 
 @pytest.mark.tensorflow
 def test_any_tensor_may_come_to_a_saved_model(saved: Served) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=100)
     @given(st.data())
     def run(data: Any) -> None:
         request = message_class("tensorflow.serving.PredictRequest")()
@@ -216,7 +216,7 @@ def test_any_examples_may_come_to_a_saved_model(method: str, saved: Served) -> N
     path = f"{PREDICTION}/{method}"
     kind = message_class(POOL.FindMethodByName(path.replace("/", ".")).input_type.full_name)
 
-    @settings(max_examples=40)
+    @settings(max_examples=60)
     @given(st.data())
     def run(data: Any) -> None:
         request = kind()

@@ -12,7 +12,7 @@ from tests.simulation.loaders import Wish, make, memory_of
 from tests.simulation.options import Options
 from tests.unit.manager.rig import Rig
 
-SEEDS = 700
+SEEDS = 1_000
 BATCH = 50
 
 
