@@ -125,7 +125,7 @@ class _ConfiguredLoader:
 
     def abandon(self) -> None:
         """Have the processes end that the version is in."""
-        for loader in {self._loader, *self._homes.values()}:
+        for loader in (*self._homes.values(), self._loader):
             abandon: Any = getattr(loader, "abandon", None)
             if callable(abandon):
                 abandon()

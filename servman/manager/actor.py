@@ -16,29 +16,31 @@ from servman.ids import ServableId
 from servman.log import Log
 from servman.manager.crew import Crew
 from servman.manager.drains import Drains, Signal
-from servman.manager.messages import (
+from servman.manager.effects import (
     Answer,
-    Call,
     CancelLoad,
     Closed,
-    Commit,
-    Configure,
     Forget,
-    Hold,
-    LoadReturned,
     PolicyFailed,
     PublishAspiration,
     PublishLabels,
     PublishState,
     ReadRevision,
     ResizePools,
-    Rollback,
     Serve,
-    SetLabels,
     SortingFailed,
     StartEstimate,
     StartLoad,
     StartUnload,
+)
+from servman.manager.messages import (
+    Call,
+    Commit,
+    Configure,
+    Hold,
+    LoadReturned,
+    Rollback,
+    SetLabels,
 )
 from servman.manager.serving import ServingMap, StreamEntry
 from servman.state import ServableState, StreamAspiration, StreamLabels
@@ -49,9 +51,10 @@ if TYPE_CHECKING:
     from servman.clock import Clock
     from servman.events import Event as BusEvent
     from servman.events import EventBus
+    from servman.manager.effects import Effect, Served
     from servman.manager.handle import Entry
     from servman.manager.harness import ServableStateSnapshot
-    from servman.manager.messages import Aspire, Effect, Event, Served
+    from servman.manager.messages import Aspire, Event
     from servman.manager.reconciler import Reconciler
     from servman.resources import ResourceAllocation
     from servman.threads import Pool

@@ -12,9 +12,10 @@ from servman.errors import (
     settled,
 )
 from servman.manager.causes import Cause
+from servman.manager.effects import Answer
 from servman.manager.harness import ON_ITS_WAY_OUT, HarnessState
 from servman.manager.loads import Loads
-from servman.manager.messages import Act, Answer, Manage, Obtain, StopManaging
+from servman.manager.messages import Act, Manage, Obtain, StopManaging
 from servman.manager.policy import ActionKind
 from servman.manager.stream import Stream
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
-    from servman.manager.messages import (
-        Event,
+    from servman.manager.effects import (
         ReadRevision,
         ResizePools,
         StartEstimate,
         StartLoad,
         StartUnload,
     )
+    from servman.manager.messages import Event
     from servman.resources import ResourceAllocation
     from servman.threads import Pool
 

@@ -12,12 +12,7 @@ from servman.errors import InternalError, InvalidArgumentError, settled
 from servman.loader import LoadContext
 from servman.log import Log
 from servman.manager.harness import NO_REVISION
-from servman.manager.messages import (
-    EstimateReturned,
-    LoadReturned,
-    RevisionRead,
-    UnloadReturned,
-)
+from servman.manager.messages import EstimateReturned, LoadReturned, RevisionRead, UnloadReturned
 from servman.resources import ResourceAllocation
 
 if TYPE_CHECKING:
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
 
     from servman.ids import ServableId
     from servman.loader import CancelEvent, Loader
-    from servman.manager.messages import ReadRevision, StartEstimate, StartLoad, StartUnload
+    from servman.manager.effects import ReadRevision, StartEstimate, StartLoad, StartUnload
 
 _MOST = 2**63 - 1
 """The largest quantity, as in TensorFlow Serving's messages; one of many digits cannot even be printed."""

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from servman.errors import LoadCancelledError
 from servman.manager.alarm import Alarm
 from servman.manager.causes import Cause
-from servman.manager.harness import HarnessState, LoaderHarness
-from servman.manager.lane import Lane
-from servman.manager.messages import (
+from servman.manager.effects import (
     Answer,
     CancelLoad,
     Forget,
@@ -24,6 +22,8 @@ from servman.manager.messages import (
     Serve,
     StartUnload,
 )
+from servman.manager.harness import HarnessState, LoaderHarness
+from servman.manager.lane import Lane
 from servman.state import ManagerState
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from servman.errors import ServmanError
     from servman.ids import ServableId
     from servman.loader import Loader
+    from servman.manager.effects import Effect, Served
     from servman.manager.harness import ServableStateSnapshot
     from servman.manager.labels import Labels
-    from servman.manager.messages import Effect, Reply, Served
+    from servman.manager.messages import Reply
     from servman.manager.options import ReconcilerOptions, StreamOptions
     from servman.manager.stream import Stream
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Final
 from servman.errors import InternalError, LoadCancelledError, LoadFailedError
 from servman.manager.backoff import pause_after
 from servman.manager.causes import Cause
-from servman.manager.harness import NO_REVISION, ON_ITS_WAY_OUT, HarnessState
-from servman.manager.lives import PATIENCE, PATIENCE_UNWANTED, GivenUp, Lives
-from servman.manager.messages import (
+from servman.manager.effects import (
     CancelLoad,
     Forget,
     PublishState,
@@ -19,6 +17,8 @@ from servman.manager.messages import (
     StartLoad,
     StartUnload,
 )
+from servman.manager.harness import NO_REVISION, ON_ITS_WAY_OUT, HarnessState
+from servman.manager.lives import PATIENCE, PATIENCE_UNWANTED, GivenUp, Lives
 from servman.manager.options import NO_OPTIONS
 from servman.state import ManagerState
 

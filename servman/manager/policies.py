@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from servman.errors import FailedPreconditionError, ServmanError, settled
 from servman.manager.calls import Calls
+from servman.manager.effects import PolicyFailed, SortingFailed
 from servman.manager.harness import HarnessState
-from servman.manager.messages import PolicyFailed, SortingFailed
 from servman.manager.options import NO_OPTIONS
 from servman.manager.policy import ActionKind, ServableAction
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, assert_never, final
 
 from servman.errors import ClosedError
 from servman.manager.causes import Cause
+from servman.manager.effects import Closed, PublishAspiration, PublishState, ResizePools
 from servman.manager.harness import HarnessState
 from servman.manager.lives import PATIENCE
 from servman.manager.messages import (
     Act,
     Aspire,
-    Closed,
     CloseRequested,
     Commit,
     Configure,
@@ -26,9 +26,6 @@ from servman.manager.messages import (
     LoadThreadsChanged,
     Manage,
     Obtain,
-    PublishAspiration,
-    PublishState,
-    ResizePools,
     RetryCancelled,
     RetryRequested,
     RevisionRead,
@@ -44,8 +41,9 @@ from servman.state import ManagerState
 
 if TYPE_CHECKING:
     from servman.ids import ServableId
+    from servman.manager.effects import Effect
     from servman.manager.harness import ServableStateSnapshot
-    from servman.manager.messages import Effect, Event
+    from servman.manager.messages import Event
     from servman.manager.options import ReconcilerOptions
     from servman.manager.stream import Stream
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, final
 
+from servman.manager.effects import Served
 from servman.manager.harness import HarnessState
-from servman.manager.messages import Served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

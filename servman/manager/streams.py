@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from servman.errors import ClosedError, FailedPreconditionError
 from servman.manager.causes import Cause
+from servman.manager.effects import Answer, PublishAspiration, PublishState
 from servman.manager.harness import HarnessState
 from servman.manager.labels import Labels
 from servman.manager.lives import Held
-from servman.manager.messages import Answer, PublishAspiration, PublishState
 from servman.manager.options import NO_OPTIONS
 from servman.manager.policies import Policies
 from servman.manager.stream import Stream

@@ -45,8 +45,7 @@ class WorkerGroup:
     Args:
         loader: Loads the version; it is pickled, and every process loads with a copy of its own.
         context: What the loader is told: id, path and attempt go to the processes, `cancelled` ends the start,
-            and `report_failure` is called once when the
-            budget of restarts is spent and nothing serves.
+            and `report_failure` is called once when the budget of restarts is spent and nothing serves.
         workers: How many processes, where, and how they are supervised; without `faults`.
         clock: The time; it is read only, as waits are for processes, which keep their own.
 

@@ -123,9 +123,9 @@ def keep(child: int, host: int, status: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, KILL, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)  # noqa: TID251 -- as above
     os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is still its own
-    _, status = os.waitpid(child, 0)
+    _, ending = os.waitpid(child, 0)
     end_descendants()
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(ending)
 
 
 def reap_all_but(child: int) -> None:

@@ -12,7 +12,6 @@ import enum
 import os
 import socket
 import struct
-import threading
 from typing import Final, final
 
 from servman.errors import ResourceExhaustedError
@@ -94,15 +93,11 @@ class Connection:
     A call: the host does `exchange`, the child `receive`, then `reply`, one after another. Anything else
     (control): `send` and `recv` on either side, in any order. A connection is used for one of the two.
 
-    Threads: one at a time; `shutdown` any, and `close` while another is in `exchange`.
+    Threads: one at a time; `shutdown` any.
     """
 
     def __init__(self, end: PacketSocket) -> None:
         self._end = end
-        # Held for a whole `exchange`, so that `close` takes neither descriptor (whose number may be another's at
-        # once) nor memory away from under it. Nobody but `close` waits for it.
-        self._exchanging = threading.Lock()
-        self._closed = False
         self._room = end.room - _LABEL.size
         self._lender = Lender()
         self._borrower = Borrower()
@@ -136,17 +131,14 @@ class Connection:
         """
         if remaining is not None and remaining <= 0:
             raise DeadlinePassedError
-        with self._exchanging:
-            if self._closed:
-                raise ConnectionLostError
-            packet, loan = self._packed(Kind.REQUEST, request, remaining)
-            self._awaiting = True
-            try:
-                self._put(packet, loan, remaining)
-            except _NOT_SENT:
-                self._awaiting = False  # nothing was sent
-                raise
-            return self._take(remaining)
+        packet, loan = self._packed(Kind.REQUEST, request, remaining)
+        self._awaiting = True
+        try:
+            self._put(packet, loan, remaining)
+        except _NOT_SENT:
+            self._awaiting = False  # nothing was sent
+            raise
+        return self._take(remaining)
 
     def discard_reply(self) -> bool:
         """Take the reply that came too late, if it has come, and return whether. Never blocks.
@@ -218,13 +210,11 @@ class Connection:
     def close(self) -> None:
         """Close it and let go of its memory; what was received stays readable. Idempotent.
 
-        Blocks: while another thread is in `exchange`; `shutdown` has it come out at once.
+        Only who knows that no thread uses it may do so: the number of its descriptor may be another's at once.
         """
-        with self._exchanging:
-            self._closed = True
-            self._end.close()
-            self._lender.close()
-            self._borrower.close()
+        self._end.close()
+        self._lender.close()
+        self._borrower.close()
 
     def _packed(
         self, kind: Kind, payload: Payload, remaining: float | None = None, *, consume: bool = False

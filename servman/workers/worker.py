@@ -201,7 +201,7 @@ class Worker:
         """Return when the patience with its process ends, if it has one."""
         if self.ready:
             heartbeat = self._heard + self._options.heartbeat_timeout
-            return min(heartbeat, *self._hanging.values(), heartbeat)
+            return min((heartbeat, *self._hanging.values()))
         return self._deadline
 
     def forgive(self, seconds: float) -> None:

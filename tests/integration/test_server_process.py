@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,18 @@ pytestmark = pytest.mark.timeout(60)
 
 COMMAND = "from servman.cli.main import main; main()"
 
-SLOW = DOUBLE.replace(
-    "return {",
-    "import pathlib, time; pathlib.Path(self.path).touch(); time.sleep(0.5)\n        return {",
-    1,
-).replace("self.version = version", "self.version, self.path = version, {path!r}")
+HELD = DOUBLE.replace(
+    "return {", "pathlib.Path(self.pipe).read_text()\n        return {", 1
+).replace("self.version = version", "self.version, self.pipe = version, {pipe!r}")
+"""A model that answers when a named pipe, whose writing end it waits for, is closed."""
+
+
+def publish_held(served: Served) -> Path:
+    """Publish the model "slow", which is held by the pipe that is returned."""
+    pipe = served.folder / "pipe"
+    os.mkfifo(pipe)
+    served.publish("slow", 1, "import pathlib\n" + HELD.replace("{pipe!r}", repr(str(pipe))))
+    return pipe
 
 
 @pytest.fixture
@@ -145,44 +152,39 @@ def test_channel_arguments_are_accepted(served: Served) -> None:
 
 
 def test_a_call_under_way_is_finished_before_the_server_ends(served: Served) -> None:
-    entered = served.folder / "entered"
-    served.publish("slow", 1, SLOW.replace("{path!r}", repr(str(entered))))
+    pipe = publish_held(served)
     with serving(served, *one_model(served, "slow")) as process:
         assert wait(served, "slow").reached
         answer = served.unary(f"{PREDICTION}/Predict").future(
             predict_request("slow", x=[1.0]).SerializeToString(), timeout=WATCHDOG
         )
-        pause = threading.Event()
-        while not entered.exists():
-            pause.wait(0.01)
-        code, _ = ended(process)
+        with pipe.open("w"):  # which it can be once the call is in the model
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout is not None
+            assert any("draining" in line for line in process.stdout)
+            assert not answer.done()
         assert answer.result()
-        assert code == 0
+        assert process.wait(WATCHDOG) == 0
 
 
 def test_a_call_that_does_not_finish_is_broken_off_and_the_exit_code_says_so(
     served: Served,
 ) -> None:
-    entered = served.folder / "entered"
-    hanging = SLOW.replace("{path!r}", repr(str(entered))).replace("sleep(0.5)", "sleep(60)")
-    served.publish("slow", 1, hanging)
+    pipe = publish_held(served)
     with serving(served, *one_model(served, "slow"), "--drain_seconds=0.2") as process:
         assert wait(served, "slow").reached
         answer = served.unary(f"{PREDICTION}/Predict").future(
             predict_request("slow", x=[1.0]).SerializeToString(), timeout=WATCHDOG
         )
-        pause = threading.Event()
-        while not entered.exists():
-            pause.wait(0.01)
-        code, text = ended(process)
+        with pipe.open("w"):
+            code, text = ended(process)
         assert code == 1
         assert "left: slow:1" in text
         assert answer.exception() is not None
 
 
 def test_a_thousand_idle_connections_and_callers_that_vanish_harm_nobody(served: Served) -> None:
-    entered = served.folder / "entered"
-    served.publish("slow", 1, SLOW.replace("{path!r}", repr(str(entered))))
+    pipe = publish_held(served)
     with serving(served, write_config(served, "m", "slow"), "--grpc_max_threads=2") as process:
         assert wait(served).reached
         address = str(served.folder / "socket")
@@ -194,7 +196,11 @@ def test_a_thousand_idle_connections_and_callers_that_vanish_harm_nobody(served:
                     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             with grpc.insecure_channel(f"unix:{address}") as vanishing:
                 call: Any = vanishing.unary_unary(f"/{PREDICTION}/Predict")
-                call.future(predict_request("slow", x=[1.0]).SerializeToString())
+                answer = call.future(predict_request("slow", x=[1.0]).SerializeToString())
+                with pipe.open("w"):  # it is in the model; now its caller vanishes
+                    vanishing.close()
+                    assert answer.code() is grpc.StatusCode.CANCELLED
+                    assert served.ask() == 3.0
             assert served.ask() == 3.0
         assert served.ask() == 3.0
         assert ended(process)[0] == 0

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from servman.manager import ServableStateSnapshot
-    from servman.manager.messages import Effect, Event
+    from servman.manager.effects import Effect
+    from servman.manager.messages import Event
 
 
 @final

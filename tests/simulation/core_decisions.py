@@ -170,35 +170,6 @@ class StepManager:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Finish:
-    pool: str
-    index: int
-
-    def __call__(self, world: CoreWorld) -> None:
-        getattr(world, self.pool).finish(self.index)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Hang:
-    pool: str
-    index: int
-
-    def __call__(self, world: CoreWorld) -> None:
-        getattr(world, self.pool).hang(self.index)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Thaw:
-    pool: str
-
-    def __call__(self, world: CoreWorld) -> None:
-        getattr(world, self.pool).thaw()
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Settle:
     def __call__(self, world: CoreWorld) -> None:
         world.settle()
@@ -217,31 +188,3 @@ class Deploy:
         world.storage.versions[self.base].setdefault(self.version, Kind.GOOD)
         world.source.poll()
         world.drift()
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Advance:
-    seconds: float
-
-    def __call__(self, world: CoreWorld) -> None:
-        world.clock.advance(self.seconds)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TakeHandle:
-    number: int
-    request: str
-
-    def __call__(self, world: CoreWorld) -> None:
-        world.take(self.number, self.request)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class CloseHandle:
-    number: int
-
-    def __call__(self, world: CoreWorld) -> None:
-        world.close(self.number)

@@ -13,17 +13,14 @@ from servman.manager import (
     ResourcePreservingPolicy,
 )
 from servman.sources import All, Latest, Specific
+from tests.simulation.common_decisions import Advance, CloseHandle, Finish, Hang, TakeHandle, Thaw
 from tests.simulation.core_decisions import (
-    Advance,
     Ask,
     Become,
-    CloseHandle,
     CoreDecision,
     Delete,
     Deploy,
-    Finish,
     GoOn,
-    Hang,
     Look,
     Poll,
     Publish,
@@ -32,8 +29,6 @@ from tests.simulation.core_decisions import (
     Settle,
     StepManager,
     StepSource,
-    TakeHandle,
-    Thaw,
     Waver,
 )
 from tests.simulation.core_lookups import NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
@@ -17,10 +17,10 @@ from tests.simulation.core_reloads import Order
 from tests.simulation.core_rules import CoreRule
 from tests.simulation.core_world import CoreWorld
 from tests.simulation.ledger import Ledger, Violation
-from tests.simulation.shrinking import shrink
+from tests.simulation.shrinking import lines, shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 LENGTH: Final = 60
 """Decisions of a history."""
@@ -78,33 +78,12 @@ def run(history: CoreHistory) -> CoreFailure | None:
             found = Violation(CoreRule.NO_FAULT, f"{type(error).__name__}: {error}")
         else:
             return None
-        return CoreFailure(history, found, tuple(_lines(world.trace)))
+        return CoreFailure(history, found, tuple(lines(world.trace)))
 
 
 def minimised(failure: CoreFailure, seconds: float = 10.0) -> CoreFailure:
     """Return the failure of a shortest history, found within *seconds*, that breaks the same rule."""
-    found = failure
-
-    def fails(decisions: Sequence[CoreDecision]) -> bool:
-        nonlocal found
-        shorter = run(replace(failure.history, decisions=tuple(decisions)))
-        if shorter is None or shorter.violation.rule is not failure.violation.rule:
-            return False
-        found = shorter
-        return True
-
-    shrink(failure.history.decisions, fails, seconds)
-    return found
-
-
-def _lines(trace: Sequence[object]) -> Iterator[str]:
-    number = 0
-    for one in trace:
-        if type(one).__module__ == CoreDecision.__module__:
-            number += 1
-            yield f"{number:4}. {one}"
-        else:
-            yield f"          {one}".splitlines()[0]
+    return shortest(failure, run, seconds)
 
 
 def _end(world: CoreWorld) -> None:

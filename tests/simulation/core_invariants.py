@@ -13,7 +13,8 @@ from servman.errors import (
 )
 from servman.ids import ServableRequest
 from servman.manager import AvailabilityPreservingPolicy, HarnessState
-from servman.manager.messages import Answer, Aspire, Commit, Hold, Rollback
+from servman.manager.effects import Answer
+from servman.manager.messages import Aspire, Commit, Hold, Rollback
 from servman.reasons import ReasonCode
 from servman.state import ManagerState, ServableState
 from tests.simulation.core_callers import Caller
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from servman.core.configuration import Accepted
     from servman.events import Event as BusEvent
     from servman.ids import ServableId
-    from servman.manager.messages import Effect, Event
+    from servman.manager.effects import Effect
+    from servman.manager.messages import Event
     from tests.simulation.core_reloads import Reload
     from tests.simulation.core_world import CoreWorld
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from servman.ids import ServableId
+from servman.manager.effects import PublishState, Serve
 from servman.manager.harness import HarnessState, LoaderHarness
 from servman.manager.lane import Lane
-from servman.manager.messages import (
-    LoadReturned,
-    PublishState,
-    Serve,
-)
+from servman.manager.messages import LoadReturned
 from servman.manager.policy import (
     ActionKind,
     AvailabilityPreservingPolicy,

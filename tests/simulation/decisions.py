@@ -220,63 +220,6 @@ class Settle:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Finish:
-    pool: str
-    index: int
-
-    def __call__(self, world: AnyWorld) -> None:
-        getattr(world, self.pool).finish(self.index)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Hang:
-    pool: str
-    index: int
-
-    def __call__(self, world: AnyWorld) -> None:
-        getattr(world, self.pool).hang(self.index)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Thaw:
-    pool: str
-
-    def __call__(self, world: AnyWorld) -> None:
-        getattr(world, self.pool).thaw()
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Advance:
-    seconds: float
-
-    def __call__(self, world: AnyWorld) -> None:
-        world.clock.advance(self.seconds)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TakeHandle:
-    number: int
-    request: str
-
-    def __call__(self, world: AnyWorld) -> None:
-        world.take(self.number, self.request)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class CloseHandle:
-    number: int
-
-    def __call__(self, world: AnyWorld) -> None:
-        world.close(self.number)
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class DropHandle:
     number: int
 

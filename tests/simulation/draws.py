@@ -13,20 +13,17 @@ from servman.manager import (
     ResourcePreservingPolicy,
     StreamOptions,
 )
+from tests.simulation.common_decisions import Advance, CloseHandle, Finish, Hang, TakeHandle, Thaw
 from tests.simulation.decisions import (
-    Advance,
     Ask,
     Aspire,
     CancelRetry,
     ChangeFiles,
-    CloseHandle,
     Collect,
     Commit,
     Configure,
     Decision,
     DropHandle,
-    Finish,
-    Hang,
     Hold,
     HoldAndLose,
     KnotHandle,
@@ -43,8 +40,6 @@ from tests.simulation.decisions import (
     Shutdown,
     Step,
     StopManaging,
-    TakeHandle,
-    Thaw,
     Unload,
 )
 from tests.simulation.labelling import LABELS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from servman.manager.effects import Served
 from servman.manager.harness import HarnessState, LoaderHarness
 from servman.manager.labels import Labels
 from servman.manager.lives import Lives
-from servman.manager.messages import Obtain, ServableFailed, Served, UnloadReturned
+from servman.manager.messages import Obtain, ServableFailed, UnloadReturned
 from servman.manager.reconciler import Reconciler
 from tests.simulation.plants import fault
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
@@ -18,10 +18,10 @@ from tests.simulation.decisions import Decision
 from tests.simulation.draws import STREAMS, draw_decisions, draw_options
 from tests.simulation.ledger import Ledger, Rule, Violation
 from tests.simulation.options import Options
-from tests.simulation.shrinking import shrink
+from tests.simulation.shrinking import lines, shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from tests.simulation.world import AnyWorld
 
@@ -88,37 +88,16 @@ def run(history: History) -> Failure | None:
                 world.ledger.raise_first()
             _end(world)
     except Violation as violation:
-        return Failure(history, violation.with_traceback(None), tuple(_lines(world.trace)))
+        return Failure(history, violation.with_traceback(None), tuple(lines(world.trace)))
     except Exception as error:  # noqa: BLE001 -- whatever the manager raises is its fault
         raised = Violation(Rule.NO_FAULT, f"{type(error).__name__}: {error}")
-        return Failure(history, raised, tuple(_lines(world.trace)))
+        return Failure(history, raised, tuple(lines(world.trace)))
     return None
 
 
 def minimised(failure: Failure, seconds: float = 10.0) -> Failure:
     """Return the failure of a shortest history, found within *seconds*, that breaks the same rule."""
-    found = failure
-
-    def fails(decisions: Sequence[Decision]) -> bool:
-        nonlocal found
-        shorter = run(replace(failure.history, decisions=tuple(decisions)))
-        if shorter is None or shorter.violation.rule is not failure.violation.rule:
-            return False
-        found = shorter
-        return True
-
-    shrink(failure.history.decisions, fails, seconds)
-    return found
-
-
-def _lines(trace: Sequence[object]) -> Iterator[str]:
-    number = 0
-    for one in trace:
-        if type(one).__module__ == Decision.__module__:
-            number += 1
-            yield f"{number:4}. {one}"
-        else:
-            yield f"          {one}".splitlines()[0]
+    return shortest(failure, run, seconds)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from servman.manager.causes import Cause
+from servman.manager.effects import Answer
 from servman.manager.labels import Labels
-from servman.manager.messages import Answer
 from servman.manager.options import NO_OPTIONS
 from servman.manager.reconciler import Reconciler
 from servman.manager.serving import StreamEntry

@@ -8,13 +8,9 @@ from servman.ids import ServableId, ServableRequest
 from servman.manager.actor import Actor
 from servman.manager.crew import Crew
 from servman.manager.drains import Drains
+from servman.manager.effects import Serve, Served, StartUnload
 from servman.manager.handle import Entry, ServableHandle
-from servman.manager.messages import (
-    Drained,
-    Serve,
-    Served,
-    StartUnload,
-)
+from servman.manager.messages import Drained
 from servman.manager.serving import ServingMap, StreamEntry
 from tests.simulation.plants import fault
 

@@ -6,12 +6,11 @@ import pytest
 
 from servman.core import ModelConfig
 from servman.sources import Specific
+from tests.simulation.common_decisions import Advance, Finish
 from tests.simulation.core_decisions import (
-    Advance,
     Ask,
     Become,
     Deploy,
-    Finish,
     GoOn,
     Publish,
     Rehearse,

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from servman.ids import ServableId
     from servman.manager import ServableHandle
     from servman.manager.base import Manager
-    from servman.manager.messages import Effect, Event
+    from servman.manager.effects import Effect
+    from servman.manager.messages import Event
     from servman.manager.options import ManagerOptions
     from tests.simulation.invariants import Invariants
     from tests.simulation.options import Options

@@ -15,8 +15,9 @@ from servman.manager import jobs
 from servman.manager.actor import Actor
 from servman.manager.crew import Crew
 from servman.manager.drains import Drains, Signal
+from servman.manager.effects import Serve, StartUnload
 from servman.manager.handle import Entry
-from servman.manager.messages import Drained, Serve, StartUnload
+from servman.manager.messages import Drained
 from servman.manager.serving import ServingMap, StreamEntry
 from servman.state import ManagerState, ServableState
 from servman.threads import WorkerPool

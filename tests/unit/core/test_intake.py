@@ -116,7 +116,7 @@ class Group:
         self, inner: Loader, context: LoadContext, workers: Workers, *, clock: FakeClock
     ) -> None:
         self.inner, self.context, self.workers = inner, context, workers
-        self.closed = 0
+        self.closed = self.abandoned = 0
         assert isinstance(clock, FakeClock)
         made.append(self)
 
@@ -127,6 +127,9 @@ class Group:
     def close(self, deadline: float | None) -> None:
         del deadline
         self.closed += 1
+
+    def abandon(self) -> None:
+        self.abandoned += 1
 
     def snapshots(self) -> tuple[WorkerSnapshot, ...]:
         return tuple(map(worker, range(self.workers.replica_count)))
@@ -244,3 +247,32 @@ def test_the_workers_of_a_platform_that_isolates_by_itself_are_told() -> None:
     intake, target = rig()
     intake.set_aspired_versions("m", [entry(1, Isolating())])
     assert workers_of(passed_on(target)) == 1
+
+
+def test_what_is_left_in_processes_is_abandoned_whatever_loads_in_them(groups: list[Group]) -> None:
+    class Unhashable(ModelLoader):
+        __hash__ = None  # type: ignore[assignment] # as that of a dataclass that can be compared
+
+    intake, target = rig()
+    intake.isolate({"m": Workers(1)})
+    intake.set_aspired_versions("m", [entry(1, Unhashable())])
+    loader: Any = passed_on(target)
+    gone, left = loaded(loader), loaded(loader)
+    loader.unload(gone)
+    loader.abandon()
+    assert [(group.closed, group.abandoned) for group in groups] == [(1, 0), (0, 1)]
+    loader.unload(left)
+
+
+def test_a_platform_that_isolates_by_itself_is_told_to_let_go() -> None:
+    abandoned: list[str] = []
+
+    class Isolating(ModelLoader):
+        def abandon(self) -> None:
+            abandoned.append("abandoned")
+
+    intake, target = rig()
+    intake.set_aspired_versions("m", [entry(1, Isolating())])
+    loader: Any = passed_on(target)
+    loader.abandon()
+    assert abandoned == ["abandoned"]

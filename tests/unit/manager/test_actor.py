@@ -16,7 +16,8 @@ from tests.unit.manager.rig import FileLoader, ModelLoader, Rig, entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from servman.manager.messages import Effect, Event
+    from servman.manager.effects import Effect
+    from servman.manager.messages import Event
 
 
 def test_an_effect_that_cannot_be_carried_out_does_not_keep_the_others_from_it(
