@@ -29,7 +29,7 @@ from servman.testing.clock import WATCHDOG
 from servman.worker_state import WorkerState
 from tests.integration.supervised import eventually, kill
 from tests.integration.test_forks import in_child
-from tests.integration.worker_children import all_gone, children, wait_for, watched
+from tests.integration.worker_children import all_gone, children, is_stopped, wait_for, watched
 from tests.integration.worker_models import (
     DIES_WHILE_THERE_IS,
     HANGS_IF_THERE_IS,
@@ -115,6 +115,7 @@ def test_a_model_whose_worker_is_stopped_answers_again(tmp_path: Path) -> None:
         pid = ask(core, "pid")
         with watched([pid]) as fds:
             os.kill(pid, signal.SIGSTOP)
+            eventually(lambda: is_stopped(pid))  # until then one of its threads may still answer
             with deadline(0.1), pytest.raises(WaitTimeoutError):
                 ask(core, "echo", 1)
             all_gone(fds)

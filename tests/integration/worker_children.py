@@ -116,6 +116,12 @@ def all_gone(fds: dict[int, int], timeout: float = WATCHDOG) -> None:
             raise AssertionError(f"process {pid} lives on after {timeout} s") from None
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether every thread of the process has stopped."""
+    states = (thread.joinpath("stat").read_text() for thread in Path(f"/proc/{pid}/task").iterdir())
+    return all(state.rpartition(") ")[2].startswith("T") for state in states)
+
+
 def open_files() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
